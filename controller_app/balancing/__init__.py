@@ -1,0 +1,1 @@
+"""Who answers: slot tables with minimal moves, and label selectors."""

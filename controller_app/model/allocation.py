@@ -1,0 +1,43 @@
+"""What must stay as it was from one compile to the next: ids, addresses, slot tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SLOTS = 256
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """The memory of `compile`: handed in, handed back, kept by the store. An empty one gives the canonical
+    tables. Keys are strings so that it is JSON as it stands.
+
+    blocks: switch -> [base, size] runs of waypoint ids; waypoints: "host:NAME" or "host:NAME:ARM" -> id;
+    ids: space ("lists", "services", "tenants", "networks", "objects") -> name -> number;
+    paths: list name -> "fw1,ids1" -> path id;
+    slots: "functions/TENANT/NAME" or "services/TENANT/NAME" -> 256 member names;
+    addresses: "TENANT/SERVICE" -> address texts.
+    """
+
+    blocks: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    waypoints: Mapping[str, int] = field(default_factory=dict)
+    ids: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    paths: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Allocation:
+        return Allocation(
+            blocks={k: tuple((int(b), int(s)) for b, s in v) for k, v in data.get("blocks", {}).items()},
+            waypoints=dict(data.get("waypoints", {})),
+            ids={k: dict(v) for k, v in data.get("ids", {}).items()},
+            paths={k: dict(v) for k, v in data.get("paths", {}).items()},
+            slots={k: tuple(v) for k, v in data.get("slots", {}).items()},
+            addresses={k: tuple(v) for k, v in data.get("addresses", {}).items()},
+        )

@@ -1,0 +1,179 @@
+"""What the user asked for: functions, chains, classifiers, services, of every tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from controller_app.model.position import NOWHERE, Position
+from controller_app.model.topology import IPAddress, IPNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """An IP network of a tenant. `kind` "service" marks a pool of service addresses."""
+
+    name: str
+    subnets: tuple[IPNetwork, ...] = ()
+    gateways: tuple[IPAddress, ...] = ()
+    kind: str = "hosts"
+    where: Position = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A host's place in a network, with the labels that selectors look at."""
+
+    name: str
+    host: str
+    network: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    weight: int = 1
+    where: Position = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One running copy of a service function, on a host of the topology."""
+
+    name: str
+    host: str
+    weight: int = 1
+    where: Position = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A service function (RFC 7665): its kind is for people, its mode decides how packets reach it."""
+
+    name: str
+    kind: str
+    instances: Mapping[str, Instance]
+    mode: str = "transparent"  # or "tap"
+    where: Position = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """An ordered list of functions and how packets travel along it."""
+
+    name: str
+    through: tuple[str, ...]
+    returns: str = "symmetric"  # or "direct"
+    transport: str = "mac"
+    stickiness: str = "connection"  # or "none"
+    spread: str = "weight"
+    where: Position = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One clause of a label selector. `operator`: in, notin, exists, not-exists (equality is `in` with one
+    value, inequality `notin`; an absent key satisfies notin, as in Kubernetes)."""
+
+    key: str
+    operator: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """All requirements must hold. `text` is the way it was written, for messages."""
+
+    requirements: tuple[Requirement, ...]
+    text: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """One side of a classifier. `kind`: host, network, endpoint, selector, cidr, service or any;
+    `value` is a name, a Selector, a prefix, or None for any."""
+
+    kind: str
+    value: str | Selector | IPNetwork | None = None
+    where: Position = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Protocol (IANA number; `icmp` stands for 1 in IPv4 and 58 in IPv6) and destination ports, inclusive."""
+
+    protocol: str  # tcp | udp | icmp
+    low: int = 0
+    high: int = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a classifier does: action "chain" (with its name), "allow" or "deny"."""
+
+    action: str
+    chain: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """Which traffic, and what is done with it. No traffic listed means all of it."""
+
+    name: str
+    source: Party
+    destination: Party
+    then: Verdict
+    traffic: tuple[Traffic, ...] = ()
+    priority: int = 0
+    where: Position = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """`port` is what clients use, `target` what providers listen on; protocol tcp or udp."""
+
+    port: int
+    target: int
+    protocol: str = "tcp"
+
+    def __str__(self) -> str:
+        return f"{self.port}:{self.target}/{self.protocol}"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An address and ports in front of every endpoint whose labels the selector matches."""
+
+    name: str
+    network: str
+    selector: Selector
+    ports: tuple[ServicePort, ...]
+    ips: tuple[IPAddress, ...] = ()
+    where: Position = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """Everything one tenant declared. Names are unique per kind."""
+
+    name: str = "default"
+    default_allow: bool = True
+    networks: Mapping[str, Network] = field(default_factory=dict)
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    functions: Mapping[str, Function] = field(default_factory=dict)
+    chains: Mapping[str, Chain] = field(default_factory=dict)
+    classifiers: Mapping[str, Classifier] = field(default_factory=dict)
+    services: Mapping[str, Service] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The whole intent, all files and tenants together. The empty one allows everything."""
+
+    tenants: Mapping[str, Tenant] = field(default_factory=lambda: {"default": Tenant()})
+
+    @staticmethod
+    def load(*paths: str) -> Policy:
+        """Read policy files (a directory means every YAML or JSON file in it) into one policy.
+
+        Raises PolicyError with every problem found.
+        """
+        from controller_app.policy.policy_file import load_policy
+
+        return load_policy(paths).policy

@@ -1,0 +1,1 @@
+"""The tables, declared once, and the compiler that fills them."""

@@ -1,0 +1,88 @@
+"""The label: 40 bits of a locally administered destination MAC that carry a packet's whole way.
+
+    0e : waypoint 13 | path 12 | backward 1 | exit 13 | routed 1
+
+waypoint  where the packet goes next: a port of a switch (a function's arm, a tap, a host), or a whole block
+          of them, since the waypoints of one switch share a prefix.
+path      which instance of every function of its chain it meets; 0 is the way without functions. Its top
+          bit says that the edges remember connections of this path (stickiness `connection`).
+backward  it travels its chain from the end to the start.
+exit      the waypoint where it leaves the network.
+routed    it goes from one network to another: TTL and MAC addresses change at the exit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controller_app.model.flow import SubField
+
+PREFIX = 0x0E
+WAYPOINT = SubField("eth_dst", 27, 13)
+PATH = SubField("eth_dst", 15, 12)
+BACKWARD = SubField("eth_dst", 14, 1)
+EXIT = SubField("eth_dst", 1, 13)
+ROUTED = SubField("eth_dst", 0, 1)
+
+WAYPOINTS = 1 << WAYPOINT.bits
+REMEMBERED = 1 << (PATH.bits - 1)  # set in the ids of paths whose connections the edges remember
+IS_LABEL = (PREFIX << 40, 0xFF << 40)  # match: any label
+
+# What an edge remembers of a connection, in ct_label: the choice this edge made for packets that enter here
+# (path, backward and exit as they lie in the label), and the path that packets from the other side came by.
+CHOSEN = SubField("ct_label", 32, EXIT.bits + BACKWARD.bits + PATH.bits)
+CHOSEN_IN_LABEL = SubField("eth_dst", EXIT.offset, CHOSEN.bits)
+CHOSEN_EXIT = SubField("ct_label", 32, EXIT.bits)
+CHOSEN_PATH = SubField("ct_label", 32 + EXIT.bits + BACKWARD.bits, PATH.bits)
+CHOSEN_VALID = SubField("ct_label", 32 + CHOSEN.bits, 1)
+LEARNED_PATH = SubField("ct_label", 0, PATH.bits)
+LEARNED_VALID = SubField("ct_label", PATH.bits, 1)
+
+
+def bits(field: SubField, value: int) -> tuple[int, int]:
+    """(value, mask) of one part within its field, for a match or a SetField."""
+    if value >> field.bits:
+        raise ValueError(f"{value} does not fit {field.bits} bits of {field.field}")
+    return value << field.offset, ((1 << field.bits) - 1) << field.offset
+
+
+def both(*parts: tuple[int, int]) -> tuple[int, int]:
+    """Several (value, mask) pairs of one field as one."""
+    value = mask = 0
+    for part_value, part_mask in parts:
+        value |= part_value
+        mask |= part_mask
+    return value, mask
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label, taken apart."""
+
+    waypoint: int
+    path: int = 0
+    backward: bool = False
+    exit: int = 0
+    routed: bool = False
+
+    def mac(self) -> int:
+        """The label as a 48-bit MAC address."""
+        return both(
+            IS_LABEL,
+            bits(WAYPOINT, self.waypoint),
+            bits(PATH, self.path),
+            bits(BACKWARD, int(self.backward)),
+            bits(EXIT, self.exit),
+            bits(ROUTED, int(self.routed)),
+        )[0]
+
+    @staticmethod
+    def read(mac: int) -> Label | None:
+        """Take a MAC apart; None when it is no label."""
+        if mac >> 40 != PREFIX:
+            return None
+
+        def part(field: SubField) -> int:
+            return mac >> field.offset & ((1 << field.bits) - 1)
+
+        return Label(part(WAYPOINT), part(PATH), bool(part(BACKWARD)), part(EXIT), bool(part(ROUTED)))

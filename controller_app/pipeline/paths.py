@@ -1,0 +1,119 @@
+"""The chain paths as people read them: which instances, over which switches, at what cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from controller_app.model.allocation import Allocation
+from controller_app.model.policy import Chain, Policy
+from controller_app.model.topology import Topology
+from controller_app.pipeline.functions import entry
+from controller_app.pipeline.regions import Prefix, Region, prefix_of, regions
+from controller_app.pipeline.world import HostView, InstanceView, ListView, World, build_world
+
+
+def paths(
+    policy: Policy, topology: Topology, allocation: Allocation | None = None, chain: str | None = None
+) -> dict[str, Any]:
+    """The `path` document: for every classifier into a chain, each pair of edge switches and each direction,
+    the paths with their switches, cost (sum of link costs) and slots out of 256.
+
+    A path that cannot be walked stands under `rejected` with the reason. Taps are not listed as instances.
+    """
+    world, _ = build_world(policy, topology, allocation or Allocation())
+    found = []
+    for region in regions(world):
+        if region.classifier.then.chain is None or (
+            chain is not None and region.classifier.then.chain != chain
+        ):
+            continue
+        if region.decision.action != "chain":
+            continue
+        view = world.lists[region.decision.list_key]
+        ends = _edge_pairs(world, region)
+        declared = policy.tenants[region.tenant].chains[region.classifier.then.chain]
+        for ingress, egress in ends:
+            found.append(_between(world, region, declared, view, ingress, egress))
+    return {"chains": found}
+
+
+def _between(
+    world: World, region: Region, chain: Chain, view: ListView, ingress: str, egress: str
+) -> dict[str, Any]:
+    backward = region.decision.backward
+    listed = []
+    rejected = []
+    for path, slots in sorted(Counter(view.slots).items(), key=lambda item: (-item[1], item[0])):
+        steps = [step for step in view.steps(path, backward) if not step.tap]
+        names = [step.name for step in steps]
+        switches, cost, broken = walk(world, ingress, steps, egress, backward)
+        if broken:
+            rejected.append({"instances": names, "why": broken})
+        else:
+            listed.append({"instances": names, "switches": switches, "cost": cost, "slots": slots})
+    if not view.slots:
+        for name in view.functions:
+            if not world.instances[view.tenant, name]:
+                rejected.append({"instances": [], "why": f"function {name} has no instance on the topology"})
+    return {
+        "name": chain.name,
+        "classifier": region.classifier.name,
+        "tenant": region.tenant,
+        "ingress": ingress,
+        "egress": egress,
+        "direction": "backward" if backward else "forward",
+        "paths": listed,
+        "rejected": rejected,
+    }
+
+
+def walk(
+    world: World, ingress: str, steps: Iterable[InstanceView], egress: str, backward: bool
+) -> tuple[list[str], float, str | None]:
+    """The switches from ingress through the steps to egress, their cost, and why it cannot be walked."""
+    at = ingress
+    switches = [ingress]
+    cost = 0.0
+    legs: list[tuple[str, str]] = []  # where to, and where it comes out again
+    for step in steps:
+        legs.append((entry(step, backward).switch, entry(step, not backward).switch))
+    legs.append((egress, egress))
+    for target, out in legs:
+        row = world.routes.row(target)
+        way = row.walk(at)
+        if way is None:
+            return [], 0, f"no way from {at} to {target}"
+        switches += way[1:]
+        cost += row.cost[at]
+        if out != switches[-1]:
+            switches.append(out)  # the function itself carries the packet between its two switches
+        at = out
+    return switches, int(cost) if cost == int(cost) else cost, None
+
+
+def _edge_pairs(world: World, region: Region) -> list[tuple[str, str]]:
+    pairs: dict[tuple[str, str], None] = {}
+    for box in region.boxes:
+        for source in _edges(world, region, box.source):
+            for target in _edges(world, region, box.destination):
+                pairs[source, target] = None
+    return sorted(pairs)
+
+
+def _edges(world: World, region: Region, prefix: Prefix) -> list[str]:
+    """Switches where packets of this prefix enter or leave: its hosts', or its service's providers'."""
+    found: dict[str, None] = {}
+    for host in world.hosts.values():
+        if host.tenant == region.tenant and host.mac is not None and _holds(prefix, host):
+            found[host.switch] = None
+    for service in world.services.values():
+        if service.tenant == region.tenant and any(prefix.holds(prefix_of(ip)) for ip in service.ips):
+            for provider in service.providers.values():
+                found[provider.switch] = None
+    return list(found)
+
+
+def _holds(prefix: Prefix, host: HostView) -> bool:
+    return any(prefix.meets(prefix_of(value)) for value in (*host.ips, *host.prefixes))

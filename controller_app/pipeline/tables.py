@@ -1,0 +1,261 @@
+"""The pipeline, declared: tables, what they may match and write, where they may go; registers; priorities.
+
+Numbers appear here and nowhere else. `build.Rules` refuses a flow that breaks the declaration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controller_app.model.flow import SubField
+
+GATEWAY_MAC = 0x0A_00_00_00_00_01  # every gateway and every service answers with it, on every switch
+
+# --- registers: every bit has a name ---------------------------------------------------------------------
+TENANT = SubField("reg0", 0, 16)  # tenant id, from the port the packet entered by
+ZONE = SubField("reg1", 0, 16)  # conntrack zone of the host port the packet entered, or leaves, by
+LIST = SubField("reg2", 0, 16)  # list of functions the packet's classifier asks for; 0 none
+BACKWARD_REG = SubField("reg2", 16, 1)  # the packet takes the list from its end
+LEAVING = SubField("reg4", 0, 16)  # waypoint of the host or tap this packet is delivered to
+SERVICE = SubField("reg3", 0, 32)  # service whose address the packet was sent to; 0 none
+PROBE = SubField("reg5", 0, 1)  # a question of the controller's: tell the choice, send nothing
+LARGE = SubField("reg5", 1, 1)  # an ICMP error long enough to be translated
+
+# --- ether types, and the object that wants what every switch needs --------------------------------------
+IP, IPV6, ARP, LLDP = 0x0800, 0x86DD, 0x0806, 0x88CC
+BASE = "pipeline/base"
+
+PROBE_REGISTER = PROBE.field
+IN_PORT_NONE = 0xFFFF  # loaded into in_port, it lets a packet leave by the port it came from
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table: what its flows may match and write, and which tables may come next."""
+
+    name: str
+    number: int
+    says: str
+    matches: frozenset[str]
+    writes: frozenset[str] = frozenset()
+    next: frozenset[str] = frozenset()
+
+
+_L3 = {"eth_type", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "ip_proto"}
+_L4 = {"tcp_src", "tcp_dst", "udp_src", "udp_dst", "icmp_type", "icmpv6_type"}
+
+
+def _table(name: str, number: int, says: str, matches: set[str], writes: set[str], nexts: str) -> Table:
+    return Table(name, number, says, frozenset(matches), frozenset(writes), frozenset(nexts.split()))
+
+
+TABLES: tuple[Table, ...] = (
+    _table(
+        "admission",
+        0,
+        "Who sent this? Labelled frames from links go on to `transit`, from functions to `advance`; frames "
+        "of known hosts get their tenant and zone; what hosts forge is dropped; ARP, ND and IP of hosts not "
+        "yet known go to the controller. What matches nothing is not ours: other apps may have it.",
+        {"in_port", "eth_src", "eth_dst", "eth_type", "ip_proto", "icmpv6_type"},
+        {"reg0", "reg1"},
+        "transit advance respond guard",
+    ),
+    _table(
+        "respond",
+        100,
+        "ARP and ND for gateways, service addresses and known hosts, and echo for gateways, are answered "
+        "here, so hosts keep working while the controller is away. What else hosts ask goes to the "
+        "controller; IP goes on.",
+        {
+            "in_port",
+            "reg0",
+            "arp_op",
+            "arp_tpa",
+            "arp_spa",
+            "nd_target",
+            "ipv6_src",
+            "icmp_type",
+            *_L3,
+            *_L4,
+            "eth_dst",
+        },
+        {
+            "eth_dst",
+            "eth_src",
+            "arp_op",
+            "arp_spa",
+            "arp_tpa",
+            "arp_sha",
+            "arp_tha",
+            "ipv4_src",
+            "ipv4_dst",
+            "ipv6_src",
+            "ipv6_dst",
+            "icmp_type",
+            "icmpv6_type",
+            "nd_target",
+            "nd_options_type",
+            "nd_reserved",
+        },
+        "guard advertise",
+    ),
+    _table(
+        "advertise",
+        101,
+        "A neighbour solicitation that became an advertisement gets its sender's address as the target's (only "
+        "now may a flow write it) and goes back.",
+        {"eth_type", "ip_proto", "icmpv6_type"},
+        {"nd_tll"},
+        "",
+    ),
+    _table(
+        "guard",
+        105,
+        "Packets of a host that provides a service: short ICMP errors, which Open vSwitch 3.1.0 does not "
+        "survive translating, are dropped.",
+        {"reg1", "reg5", "icmp_type", "icmpv6_type", *_L3},
+        {"reg5"},
+        "guard-size returning addressing",
+    ),
+    _table("guard-size", 106, "An ICMP error passes if it is long enough.", {"reg5"}, set(), "returning"),
+    _table(
+        "returning",
+        110,
+        "Replies of a provider get the service's address back.",
+        {"eth_type"},
+        set(),
+        "addressing",
+    ),
+    _table(
+        "addressing",
+        115,
+        "Where does it leave the network? The destination MAC (same network) or, for frames to the gateway, "
+        "the destination address becomes a label; a service's address sets the service instead.",
+        {"reg0", "eth_dst", *_L3, *_L4},
+        {"eth_dst", "reg3", "in_port"},
+        "classify",
+    ),
+    _table(
+        "classify",
+        120,
+        "The policy's classifiers: which list of functions, or none, or drop.",
+        {"reg0", *_L3, *_L4},
+        {"reg2"},
+        "remember",
+    ),
+    _table(
+        "remember",
+        125,
+        "Where the edges remember connections, look this one up.",
+        {"reg2", "reg3", "ct_state", "eth_type"},
+        set(),
+        "pinned-provider choose copies",
+    ),
+    _table(
+        "pinned-provider",
+        130,
+        "A remembered provider that still serves is taken again.",
+        {"reg3", "ct_label"},
+        {"eth_dst"},
+        "pinned-path choose",
+    ),
+    _table(
+        "pinned-path",
+        135,
+        "A remembered path that still exists is taken again: the one this edge chose or, for the other "
+        "direction, the one packets came by.",
+        {"reg2", "ct_label"},
+        {"eth_dst"},
+        "copies choose",
+    ),
+    _table(
+        "choose",
+        140,
+        "One group per list of functions (and service) picks everything: each slot is a whole path and a "
+        "provider.",
+        {"reg2", "reg3"},
+        {"eth_dst"},
+        "commit copies",
+    ),
+    _table(
+        "commit",
+        145,
+        "The choice for a new connection is remembered.",
+        {"reg5", "eth_type"},
+        {"ct_label"},
+        "copies",
+    ),
+    _table(
+        "copies",
+        150,
+        "Taps at the head of the path get their copies.",
+        {"reg5", "eth_dst"},
+        {"eth_dst"},
+        "transit",
+    ),
+    _table(
+        "advance",
+        155,
+        "A packet came out of a function: copies for taps that follow, then the label moves to the next "
+        "waypoint.",
+        {"in_port", "eth_dst"},
+        {"eth_dst", "in_port"},
+        "transit",
+    ),
+    _table(
+        "transit",
+        160,
+        "Towards the waypoint: one rule for each block of waypoints of another switch. Waypoints of this "
+        "switch are delivered.",
+        {"eth_dst"},
+        set(),
+        "deliver",
+    ),
+    _table(
+        "deliver",
+        165,
+        "At the waypoint: into a function's arm, to a tap, or out of the network.",
+        {"eth_dst"},
+        {"reg1", "reg4"},
+        "restore translate",
+    ),
+    _table("restore", 170, "A tap's copy becomes the original frame again.", {"eth_dst"}, {"eth_dst"}, "tap"),
+    _table("tap", 171, "Out to the tap.", {"reg4"}, set(), ""),
+    _table(
+        "translate",
+        175,
+        "At the exit: a service's address becomes the provider's, and the far edge learns the path its "
+        "replies have to take.",
+        {"reg4", "eth_dst", *_L3, *_L4},
+        {"ct_label"},
+        "leave",
+    ),
+    _table(
+        "leave",
+        180,
+        "Between networks TTL goes down and the gateway becomes the sender.",
+        {"eth_dst", "eth_type"},
+        {"eth_src"},
+        "emit",
+    ),
+    _table("emit", 185, "The host's own MAC, out of its port.", {"reg4"}, {"eth_dst"}, ""),
+)
+
+BY_NAME = {table.name: table for table in TABLES}
+NUMBER = {table.name: table.number for table in TABLES}
+TABLE_NAMES: dict[int, str] = {table.number: table.name for table in TABLES}
+
+# --- priorities: named bands, the higher wins; nothing of ours is above 60,000 ---------------------------
+BANDS = {
+    "probe": 59_000,  # questions of the controller's
+    "trusted": 55_000,  # links and functions may carry labels
+    "refuse": 50_000,  # what must never pass
+    "exact": 40_000,  # one host, one path, one port
+    "known": 30_000,  # what an edge remembers, first
+    "learned": 25_000,  # what it learned from the other side
+    "prefix": 20_000,  # plus the prefix length
+    "classifier": 10_000,  # plus the classifier's rank
+    "learn": 1_000,  # not yet known: ask the controller
+    "rest": 100,  # everything else in this table
+}
+CLASSIFIER_RANKS = 40_000

@@ -1,0 +1,159 @@
+"""What must hold within a policy, whatever the topology: who is attached as what, and who owns an address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from controller_app.balancing.selectors import matches
+from controller_app.model.policy import Endpoint, Function, Policy, Selector, Tenant
+from controller_app.model.position import Diagnostic, Position
+from controller_app.model.topology import IPAddress
+from controller_app.policy.diagnostics import Findings
+
+MANY, TOO_MANY = 64, 256  # instances of a function, providers of a service: the slot table has 256 slots
+
+
+def check_policy(policy: Policy) -> tuple[Diagnostic, ...]:
+    """Errors and warnings that need no topology, for all tenants together."""
+    findings = Findings()
+    hosts = instance_hosts(policy)
+    _instances(policy, findings)
+    _endpoints(policy, hosts, findings)
+    for tenant in policy.tenants.values():
+        _service_addresses(tenant, findings)
+        _selectors(tenant, findings)
+    return tuple(findings.all)
+
+
+def instance_hosts(policy: Policy) -> dict[str, tuple[Tenant, Function, Position]]:
+    """Every host that is an instance of a function: whose, of which, and where it was written first."""
+    found: dict[str, tuple[Tenant, Function, Position]] = {}
+    for tenant in policy.tenants.values():
+        for function in tenant.functions.values():
+            for instance in function.instances.values():
+                found.setdefault(instance.host, (tenant, function, instance.where))
+    return found
+
+
+def matching(selector: Selector, endpoints: Mapping[str, Endpoint]) -> list[Endpoint]:
+    """The endpoints a selector matches, in order of declaration."""
+    return [endpoint for endpoint in endpoints.values() if matches(selector, endpoint.labels)]
+
+
+def _instances(policy: Policy, findings: Findings) -> None:
+    seen: dict[str, tuple[str, Position]] = {}
+    for tenant in policy.tenants.values():
+        for function in tenant.functions.values():
+            at = f"functions.{function.name}.instances"
+            for instance in function.instances.values():
+                owner = f"{function.name}.{instance.name}"
+                if instance.host in seen:
+                    other, where = seen[instance.host]
+                    findings.error(
+                        instance.where,
+                        f"{at}.{instance.name}",
+                        f"host {instance.host!r} is attached as instance {other!r} already ({where})",
+                        "give each instance a host of its own",
+                    )
+                else:
+                    seen[instance.host] = owner, instance.where
+            _count(len(function.instances), "instances", function.where, at, findings)
+
+
+def _count(number: int, what: str, where: Position, path: str, findings: Findings) -> None:
+    if number > TOO_MANY:
+        findings.error(where, path, f"{number} {what}; at most {TOO_MANY} can share traffic", "split them up")
+    elif number > MANY:
+        findings.warning(
+            where,
+            path,
+            f"{number} {what}: with more than {MANY} the shares of 1/256 get coarse",
+            "use fewer where even shares matter",
+        )
+
+
+def _endpoints(
+    policy: Policy, hosts: Mapping[str, tuple[Tenant, Function, Position]], findings: Findings
+) -> None:
+    seen: dict[str, tuple[Tenant, Endpoint]] = {}
+    for tenant in policy.tenants.values():
+        for endpoint in tenant.endpoints.values():
+            path = f"endpoints.{endpoint.name}"
+            if endpoint.host in hosts:
+                _, function, where = hosts[endpoint.host]
+                findings.error(
+                    endpoint.where,
+                    path,
+                    f"host {endpoint.host!r} is an instance of function "
+                    f"{function.name!r} ({where}) and cannot be an endpoint too",
+                    "remove the endpoint or the instance",
+                )
+            other = seen.setdefault(endpoint.host, (tenant, endpoint))
+            if other[0] is not tenant:
+                findings.error(
+                    endpoint.where,
+                    path,
+                    f"host {endpoint.host!r} belongs to tenant {other[0].name!r} ({other[1].where})",
+                    "a host belongs to one tenant: remove one of the endpoints",
+                )
+            elif other[1] is not endpoint and other[1].network == endpoint.network:
+                findings.error(
+                    endpoint.where,
+                    path,
+                    f"host {endpoint.host!r} is endpoint {other[1].name!r} of the "
+                    f"same network already ({other[1].where})",
+                    "put the labels of both on one of them",
+                )
+
+
+def _service_addresses(tenant: Tenant, findings: Findings) -> None:
+    owners: dict[IPAddress, tuple[str, Position]] = {}
+    for network in tenant.networks.values():
+        for gateway in network.gateways:
+            owners.setdefault(gateway, (f"the gateway of network {network.name!r}", network.where))
+    for service in tenant.services.values():
+        for address in service.ips:
+            if address in owners:
+                owner, where = owners[address]
+                findings.error(
+                    service.where,
+                    f"services.{service.name}.ip",
+                    f"{address} belongs to {owner} ({where})",
+                    "choose another address, or leave `ip` out",
+                )
+            else:
+                owners[address] = f"service {service.name!r}", service.where
+
+
+def _selectors(tenant: Tenant, findings: Findings) -> None:
+    for service in tenant.services.values():
+        found = matching(service.selector, tenant.endpoints)
+        path = f"services.{service.name}.selector"
+        if not found:
+            _nothing(service.where, path, service.selector, tenant.endpoints, findings)
+        _count(len(found), "providers", service.where, path, findings)
+    for classifier in tenant.classifiers.values():
+        for side, party in (("from", classifier.source), ("to", classifier.destination)):
+            if isinstance(party.value, Selector) and not matching(party.value, tenant.endpoints):
+                _nothing(
+                    party.where,
+                    f"classifiers.{classifier.name}.{side}",
+                    party.value,
+                    tenant.endpoints,
+                    findings,
+                )
+
+
+def _nothing(
+    where: Position, path: str, selector: Selector, endpoints: Mapping[str, Endpoint], findings: Findings
+) -> None:
+    carried = sorted(
+        {f"{key}={value}" for endpoint in endpoints.values() for key, value in endpoint.labels.items()}
+    )
+    remedy = f"labels in use: {_some(carried)}" if carried else "give endpoints the labels it asks for"
+    findings.warning(where, path, f"the selector {selector.text!r} matches no endpoint", remedy)
+
+
+def _some(words: Iterable[str]) -> str:
+    known = list(words)
+    return ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")

@@ -1,0 +1,205 @@
+"""Does a policy fit a topology? Everything that needs both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from controller_app.model.policy import (
+    Classifier,
+    Endpoint,
+    Function,
+    Instance,
+    Network,
+    Party,
+    Policy,
+    Tenant,
+)
+from controller_app.model.position import Diagnostic, Position
+from controller_app.model.topology import Host, IPAddress, Topology
+from controller_app.policy.consistency import instance_hosts, matching
+from controller_app.policy.diagnostics import Findings, meant
+from controller_app.policy.members import Members
+from controller_app.policy.membership import memberships
+from controller_app.policy.routability import check_classifier
+
+
+def check_against(policy: Policy, topology: Topology, *, discovering: bool = False) -> tuple[Diagnostic, ...]:
+    """Errors and warnings about the policy on this topology.
+
+    With `discovering`, hosts the topology does not know may still be learned: they are warnings. What holds
+    whatever the topology (`consistency.check_policy`) is not repeated here.
+    """
+    return tuple(_Fitting(policy, topology, discovering).run())
+
+
+class _Fitting:
+    def __init__(self, policy: Policy, topology: Topology, discovering: bool) -> None:
+        self.policy = policy
+        self.topology = topology
+        self.discovering = discovering
+        self.findings = Findings()
+        self.instances = instance_hosts(policy)
+        self.members = memberships(policy, topology)
+
+    def run(self) -> list[Diagnostic]:
+        for tenant in self.policy.tenants.values():
+            for function in tenant.functions.values():
+                for instance in function.instances.values():
+                    self.instance(function, instance)
+            for endpoint in tenant.endpoints.values():
+                self.endpoint(tenant, endpoint)
+            self.providers(tenant)
+            self.addresses(tenant)
+            members = Members(tenant, self.topology, self.members)
+            for classifier in tenant.classifiers.values():
+                self.classifier(tenant, classifier)
+                check_classifier(tenant, classifier, self.topology, members, self.findings)
+        return self.findings.all
+
+    def host(self, name: str, where: Position, path: str) -> Host | None:
+        """The host, or None with the problem said."""
+        host = self.topology.hosts.get(name)
+        if host is None:
+            say = self.findings.warning if self.discovering else self.findings.error
+            say(
+                where,
+                path,
+                f"no host named {name!r} in the topology",
+                meant(name, self.topology.hosts, "declare it under `hosts:` of the topology"),
+            )
+        return host
+
+    def instance(self, function: Function, instance: Instance) -> None:
+        path = f"functions.{function.name}.instances.{instance.name}.host"
+        host = self.host(instance.host, instance.where, path)
+        if host is None:
+            return
+        arms = set(host.attach)
+        if function.mode == "tap" and arms not in ({""}, {"in"}):
+            self.findings.error(
+                instance.where,
+                path,
+                f"a tap has one arm; host {host.name!r} is attached by {_arms(host)}",
+                "write `attach: switch:port` in the topology",
+            )
+        elif function.mode == "transparent" and arms != {"in", "out"}:
+            self.findings.error(
+                instance.where,
+                path,
+                f"a transparent function has two arms; host {host.name!r} is attached by {_arms(host)}",
+                "write `attach: {in: switch:port, out: switch:port}` in the topology",
+            )
+
+    def endpoint(self, tenant: Tenant, endpoint: Endpoint) -> None:
+        path = f"endpoints.{endpoint.name}"
+        host = self.host(endpoint.host, endpoint.where, f"{path}.host")
+        network = tenant.networks.get(endpoint.network) if endpoint.network else None
+        if host is None or network is None or not host.ips:
+            return
+        inside = [address for address in host.ips if _inside(address, network)]
+        families = {subnet.version for subnet in network.subnets}
+        for address in host.ips:
+            if address not in inside and (address.version in families or not inside):
+                subnets = " and ".join(str(item) for item in network.subnets)
+                self.findings.error(
+                    endpoint.where,
+                    f"{path}.network",
+                    f"{address} of host {host.name!r} is in no "
+                    f"subnet of network {network.name!r} ({subnets})",
+                    "name the network it is in, or correct the address in the topology",
+                )
+
+    def providers(self, tenant: Tenant) -> None:
+        for service in tenant.services.values():
+            for endpoint in matching(service.selector, tenant.endpoints):
+                host = self.topology.hosts.get(endpoint.host)
+                if host is not None and not host.ips:
+                    self.findings.warning(
+                        endpoint.where,
+                        f"endpoints.{endpoint.name}.host",
+                        f"host {host.name!r} has no address yet and serves {service.name!r} once it has",
+                        "write its `ip` in the topology to have it at once",
+                    )
+
+    def classifier(self, tenant: Tenant, classifier: Classifier) -> None:
+        for side, party in (("from", classifier.source), ("to", classifier.destination)):
+            if party.kind == "host":
+                self.party_host(tenant, classifier, side, party)
+
+    def party_host(self, tenant: Tenant, classifier: Classifier, side: str, party: Party) -> None:
+        name = str(party.value)
+        path = f"classifiers.{classifier.name}.{side}"
+        where = party.where if party.where.line else classifier.where
+        host = self.host(name, where, path)
+        if host is None:
+            return
+        # The source is known by its port. The destination is known by its address, and so is the source where
+        # replies are classified too.
+        needs_address = side == "to" or classifier.then.action == "chain"
+        owner = self.tenant_of(name)
+        if name in self.instances:
+            function = self.instances[name][1].name
+            self.findings.error(
+                where,
+                path,
+                f"host {name!r} is an instance of function {function!r}",
+                "name the machines whose traffic it is to see",
+            )
+        elif owner is not None and owner != tenant.name:
+            self.findings.error(
+                where,
+                path,
+                f"host {name!r} belongs to tenant {owner!r}, not {tenant.name!r}",
+                f"give it an endpoint in tenant {tenant.name!r}, or name another host",
+            )
+        elif not host.ips and not host.prefixes and needs_address:
+            self.findings.warning(
+                where,
+                path,
+                f"host {name!r} has no address yet: the classifier works once it is learned",
+                "write its `ip` in the topology to have it at once",
+            )
+
+    def addresses(self, tenant: Tenant) -> None:
+        """Within a tenant an IP address, and a MAC address, has one owner."""
+        owners: dict[IPAddress, str] = {}
+        for network in tenant.networks.values():
+            for gateway in network.gateways:
+                owners.setdefault(gateway, f"the gateway of network {network.name!r} ({network.where})")
+        for service in tenant.services.values():
+            for address in service.ips:
+                owners.setdefault(address, f"service {service.name!r} ({service.where})")
+        macs: dict[str, str] = {}
+        for host in self.topology.hosts.values():
+            if self.tenant_of(host.name) != tenant.name:
+                continue
+            for address in host.ips:
+                if address in owners:
+                    self.duplicate(tenant, host, str(address), owners[address])
+                owners.setdefault(address, f"host {host.name!r} ({host.where})")
+            if host.mac is not None:
+                if host.mac in macs:
+                    self.duplicate(tenant, host, host.mac, macs[host.mac])
+                macs.setdefault(host.mac, f"host {host.name!r} ({host.where})")
+
+    def duplicate(self, tenant: Tenant, host: Host, address: str, owner: str) -> None:
+        self.findings.error(
+            host.where,
+            f"hosts.{host.name}",
+            f"{address} belongs to {owner} in tenant {tenant.name!r} too",
+            "give one of them another address, or put them into two tenants",
+        )
+
+    def tenant_of(self, host: str) -> str | None:
+        if host in self.instances:
+            return self.instances[host][0].name
+        return self.members[host].tenant if host in self.members else None
+
+
+def _inside(address: IPAddress, network: Network) -> bool:
+    return any(address in subnet for subnet in network.subnets)
+
+
+def _arms(host: Host) -> str:
+    arms: Mapping[str, object] = host.attach
+    return " and ".join(f"{arm} {end}" if arm else f"{end} alone" for arm, end in arms.items())

@@ -1,0 +1,65 @@
+"""Which tenant and network a host belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from controller_app.model.policy import Network, Policy
+from controller_app.model.topology import Host, Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A host's tenant and, where known, its network."""
+
+    tenant: str
+    network: str | None
+
+
+def function_hosts(policy: Policy) -> frozenset[str]:
+    """Hosts that are instances of a function: they carry traffic and have none of their own."""
+    return frozenset(
+        instance.host
+        for tenant in policy.tenants.values()
+        for function in tenant.functions.values()
+        for instance in function.instances.values()
+    )
+
+
+def memberships(policy: Policy, topology: Topology) -> Mapping[str, Membership]:
+    """Every ordinary host's tenant and network, by host name.
+
+    An endpoint decides; without one, the only network that holds the host's address; without that, the only
+    tenant there is, or "default".
+    """
+    functions = function_hosts(policy)
+    by_endpoint = {
+        endpoint.host: Membership(tenant.name, endpoint.network)
+        for tenant in policy.tenants.values()
+        for endpoint in tenant.endpoints.values()
+    }
+    fallback = next(iter(policy.tenants)) if len(policy.tenants) == 1 else "default"
+    found: dict[str, Membership] = {}
+    for host in topology.hosts.values():
+        if host.name in functions or "in" in host.attach:
+            continue
+        declared = by_endpoint.get(host.name)
+        if declared is not None and declared.network is not None:
+            found[host.name] = declared
+            continue
+        holding = [
+            Membership(tenant.name, network.name)
+            for tenant in policy.tenants.values()
+            for network in tenant.networks.values()
+            if _holds(network, host) and (declared is None or declared.tenant == tenant.name)
+        ]
+        if len(holding) == 1:
+            found[host.name] = holding[0]
+        else:
+            found[host.name] = declared or Membership(fallback, None)
+    return found
+
+
+def _holds(network: Network, host: Host) -> bool:
+    return network.kind != "service" and any(ip in subnet for ip in host.ips for subnet in network.subnets)

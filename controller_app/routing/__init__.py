@@ -1,0 +1,1 @@
+"""Which way packets go: distances and next hops over the topology graph."""

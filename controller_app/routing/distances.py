@@ -1,0 +1,72 @@
+"""Distances and next hops: one row per destination switch.
+
+A row is one Dijkstra over the topology graph from the destination; every other decision about hops reads
+rows. Equal costs are broken by switch name and port, so the same topology gives the same hops every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import networkx as nx
+
+from controller_app.model.topology import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The way to one destination switch: cost from every switch that reaches it, and the hop to take there
+    as (out port, next switch)."""
+
+    target: str
+    cost: Mapping[str, float]
+    hop: Mapping[str, tuple[int, str]]
+
+    def walk(self, start: str) -> tuple[str, ...] | None:
+        """The switches from `start` to the target, both included; None when there is no way."""
+        if start not in self.cost:
+            return None
+        way = [start]
+        while way[-1] != self.target:
+            way.append(self.hop[way[-1]][1])
+        return tuple(way)
+
+
+class Routes:
+    """Rows for one topology, computed when first asked for and kept as long as the object."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        self._rows: dict[str, Row] = {}
+        # neighbour lists with the cheapest, then lowest, port first
+        self._neighbours: dict[str, list[tuple[str, int, float]]] = {name: [] for name in topology.switches}
+        for link in topology.links:
+            for near, far in ((link.a, link.b), (link.b, link.a)):
+                if isinstance(near.port, int):
+                    self._neighbours[near.switch].append((far.switch, near.port, link.cost))
+        for found in self._neighbours.values():
+            found.sort()
+
+    def row(self, target: str) -> Row:
+        """The row of one destination switch."""
+        row = self._rows.get(target)
+        if row is None:
+            row = self._rows[target] = self._compute(target)
+        return row
+
+    def _compute(self, target: str) -> Row:
+        cost: dict[str, float] = nx.single_source_dijkstra_path_length(
+            self._topology.graph, target, weight="cost"
+        )
+        hop: dict[str, tuple[int, str]] = {}
+        for switch in cost:
+            if switch == target:
+                continue
+            _, out_port, neighbour = min(
+                (step + cost[neighbour], port, neighbour)
+                for neighbour, port, step in self._neighbours[switch]
+                if neighbour in cost and (cost[neighbour], neighbour) < (cost[switch], switch)
+            )
+            hop[switch] = (out_port, neighbour)
+        return Row(target, cost, hop)

@@ -1,0 +1,85 @@
+"""A whole network on dummy Open vSwitch: switches real, hosts and functions played by the test."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from dummy_ovs import DummyOvs
+
+from controller_app.model.flow import FlowState
+from controller_app.model.policy import Policy
+from controller_app.model.topology import Topology
+from controller_app.pipeline.ofctl import format_state
+from controller_app.policy.membership import function_hosts
+
+
+@dataclass
+class Seen:
+    """What left the switches: frames by (host, arm). A function's frames are those it was handed."""
+
+    frames: dict[tuple[str, str], list[bytes]] = field(default_factory=lambda: defaultdict(list))
+
+    def at(self, host: str, arm: str = "") -> list[bytes]:
+        return self.frames.get((host, arm), [])
+
+    def hosts(self) -> set[str]:
+        return {host for (host, _), frames in self.frames.items() if frames}
+
+
+class Bed:
+    """Bridges, patch ports for links, a dummy port for every arm of every host."""
+
+    def __init__(self, ovs: DummyOvs, topology: Topology, policy: Policy) -> None:
+        self.ovs = ovs
+        self.topology = topology
+        self.bridges = {name: f"b{number}" for number, name in enumerate(topology.switches)}
+        self.ports: dict[tuple[str, str], str] = {}
+        self.transparent = {name for name in function_hosts(policy) if "out" in topology.hosts[name].attach}
+        with ovs.transaction():
+            for name, switch in topology.switches.items():
+                ovs.add_bridge(self.bridges[name], switch.dpid)
+            for link in topology.links:
+                assert isinstance(link.a.port, int)
+                assert isinstance(link.b.port, int)
+                ovs.patch(self.bridges[link.a.switch], link.a.port, self.bridges[link.b.switch], link.b.port)
+            for number, host in enumerate(topology.hosts.values()):
+                for arm, end in host.attach.items():
+                    assert isinstance(end.port, int)
+                    port = self.ports[host.name, arm] = f"p{number}{arm}"
+                    ovs.add_port(self.bridges[end.switch], port, end.port, tx_pcap=True)
+
+    def load(self, state: FlowState) -> None:
+        """Fill the bridges with plain ovs-ofctl, no controller anywhere."""
+        for name, held in state.items():
+            flows, groups = format_state(held)
+            bridge = self.bridges[name]
+            self.ovs.ofctl("del-flows", bridge)
+            self.ovs.ofctl("del-groups", bridge)
+            if groups:
+                self.ovs.ofctl("add-groups", bridge, "-", stdin=groups)
+            self.ovs.ofctl("add-flows", bridge, "-", stdin=flows)
+
+    def send(self, host: str, *frames: bytes, arm: str = "") -> Seen:
+        """Frames from a host, and everything that came of them, with transparent functions passing on
+        what they are handed."""
+        seen = Seen()
+        for start in range(0, len(frames), 20):
+            self.ovs.receive(self.ports[host, arm], *frames[start : start + 20])
+            while self._round(seen):
+                pass
+        return seen
+
+    def _round(self, seen: Seen) -> bool:
+        busy = False
+        first = True
+        for (host, arm), port in self.ports.items():
+            frames = self.ovs.sent(port) if first else self.ovs.sent(port, 0)
+            first = False
+            seen.frames[host, arm] += frames
+            if host in self.transparent and frames:
+                other = "out" if arm == "in" else "in"
+                for start in range(0, len(frames), 20):
+                    self.ovs.receive(self.ports[host, other], *frames[start : start + 20])
+                busy = True
+        return busy

@@ -1,0 +1,22 @@
+"""Fixtures for every test."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import dummy_ovs as dummy
+
+
+@pytest.fixture
+def dummy_ovs() -> Iterator[dummy.DummyOvs]:
+    """A real Open vSwitch of the test's own, on the dummy datapath."""
+    if problem := dummy.missing():
+        pytest.skip(problem)
+    with dummy.DummyOvs() as ovs:
+        yield ovs

@@ -1,0 +1,89 @@
+"""compile as a function: deterministic, stable, small."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import examples
+
+from controller_app.model.allocation import Allocation
+from controller_app.pipeline.compile import compile
+from controller_app.pipeline.ofctl import format_state
+from controller_app.pipeline.paths import paths
+
+HERE = Path(__file__).parents[1]
+
+
+def digest() -> str:
+    state, allocation = compile(examples.policy(), examples.network())
+    text = repr([(name, format_state(held)) for name, held in state.items()]) + repr(allocation)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_two_processes_with_different_hash_seeds_make_the_same_bytes() -> None:
+    code = "import test_compile; print(test_compile.digest())"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": f"{HERE}:{HERE}/pipeline:{HERE.parent}"},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2", "77")
+    }
+    assert len(found) == 1
+
+
+def test_the_same_again_is_the_same() -> None:
+    state, allocation = compile(examples.policy(), examples.network())
+    again, kept = compile(examples.policy(), examples.network(), allocation)
+    assert again == state
+    assert kept == allocation
+    assert Allocation.from_json(allocation.to_json()) == allocation
+
+
+def test_slot_tables() -> None:
+    _, allocation = compile(examples.policy(), examples.network())
+    assert Counter(allocation.slots["functions/default/fw"]) == {"fw1": 171, "fw2": 85}
+    assert Counter(allocation.slots["services/default/app-svc"]) == {"web1": 86, "web2": 85, "web3": 85}
+
+
+def test_a_service_address_is_given_and_kept() -> None:
+    text = examples.POLICY.replace("ip: 100.1.1.3, ", "")
+    _, allocation = compile(examples.policy(text=text), examples.network())
+    assert allocation.addresses["default/app-svc"] == ("100.1.1.1",)
+    kept = Allocation(addresses={"default/app-svc": ("100.1.1.77",)})
+    _, allocation = compile(examples.policy(text=text), examples.network(), kept)
+    assert allocation.addresses["default/app-svc"] == ("100.1.1.77",)
+
+
+def test_more_classifiers_need_no_rule_in_transit() -> None:
+    """A switch without hosts knows waypoints, not chains; groups are shared by classifiers with one list."""
+    few, _ = compile(examples.policy(), examples.network())
+    more = "".join(
+        f"  - {{from: {{network: clients}}, to: {{network: servers}}, traffic: [udp/{port}], "
+        "then: {chain: inspect}}\n"
+        for port in range(1000, 1050)
+    )
+    text = examples.POLICY.replace("services:\n", more + "services:\n")
+    many, _ = compile(examples.policy(text=text), examples.network())
+    assert len(many["s2"].flows) == len(few["s2"].flows)
+    assert many["s1"].groups == few["s1"].groups
+    assert len(many["s1"].flows) == len(few["s1"].flows) + 100  # one rule each and IP version
+
+
+def test_paths_document() -> None:
+    found = paths(examples.policy(), examples.network())["chains"]
+    web = next(
+        c for c in found if c["classifier"] == "web" and c["egress"] == "s4" and c["direction"] == "forward"
+    )
+    assert web["paths"] == [
+        {"instances": ["fw1"], "switches": ["s1", "s2", "s4"], "cost": 2, "slots": 171},
+        {"instances": ["fw2"], "switches": ["s1", "s3", "s4"], "cost": 2, "slots": 85},
+    ]
+    for chain in found:
+        assert sum(path["slots"] for path in chain["paths"]) == 256

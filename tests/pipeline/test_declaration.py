@@ -1,0 +1,78 @@
+"""The pipeline's declaration: what breaks it is refused, and its documentation is current."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller_app.model.flow import FIELD_BITS, Output, SetField
+from controller_app.pipeline.build import PipelineError, Rules, resubmit, write
+from controller_app.pipeline.cookies import cookie, is_ours, object_name
+from controller_app.pipeline.document import document
+from controller_app.pipeline.labels import Label
+from controller_app.pipeline.tables import BANDS, BY_NAME, TABLES
+from controller_app.model.allocation import Allocation
+
+
+def test_the_page_is_current() -> None:
+    page = Path(__file__).parents[2] / "docs" / "pipeline.md"
+    assert page.read_text(encoding="utf-8") == document(), "run: python -m controller_app.pipeline.document"
+
+
+def test_every_table_goes_forward() -> None:
+    assert len({table.number for table in TABLES}) == len(TABLES)
+    for table in TABLES:
+        for name in table.next:
+            assert BY_NAME[name].number > table.number, "a table may only go to later ones: no loops in a switch"
+        assert table.matches | table.writes <= set(FIELD_BITS)
+
+
+def test_bands_stay_below_the_reserved_priorities() -> None:
+    assert max(BANDS.values()) < 60_000
+
+
+@pytest.mark.parametrize(
+    ("table", "actions", "goto", "fields"),
+    [
+        ("transit", (), None, {"tcp_dst": 80}),
+        ("transit", (write("eth_src", 1),), None, {}),
+        ("transit", (), "classify", {}),
+        ("choose", (resubmit("admission"),), None, {}),
+    ],
+)
+def test_a_flow_that_breaks_the_declaration(
+    table: str, actions: tuple[SetField, ...], goto: str | None, fields: dict[str, int]
+) -> None:
+    with pytest.raises(PipelineError, match=f"table {table} may not"):
+        Rules("s1", {}).add(table, "exact", "pipeline/base", actions, goto, **fields)
+
+
+def test_two_rules_with_one_match_clash() -> None:
+    rules = Rules("s1", {})
+    rules.add("emit", "exact", "pipeline/base", (Output(1),), reg4=1)
+    with pytest.raises(PipelineError, match="clash in emit"):
+        rules.add("emit", "exact", "pipeline/base", (Output(2),), reg4=1)
+
+
+@given(st.integers(0, 8191), st.integers(0, 4095), st.booleans(), st.integers(0, 8191), st.booleans())
+def test_labels_can_be_read(waypoint: int, path: int, backward: bool, leaving: int, routed: bool) -> None:
+    label = Label(waypoint, path, backward, leaving, routed)
+    assert Label.read(label.mac()) == label
+    assert label.mac() >> 40 == 0x0E
+
+
+def test_no_label_no_reading() -> None:
+    assert Label.read(0x020000000001) is None
+    with pytest.raises(ValueError, match="does not fit"):
+        Label(8192).mac()
+
+
+def test_cookies_name_objects() -> None:
+    allocation = Allocation(ids={"objects": {"classifiers/blue/web": 7}})
+    value = cookie("classifiers/blue/web", 7)
+    assert is_ours(value)
+    assert object_name(value, allocation) == "classifiers/blue/web"
+    assert object_name(7, allocation) is None
