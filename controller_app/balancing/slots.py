@@ -20,7 +20,8 @@ _SERVICE_MULTIPLIER = 121
 def quotas(weights: Mapping[str, int], held: Mapping[str, int] | None = None) -> dict[str, int]:
     """How many of the 256 slots each member gets: largest remainder, and at least one each.
 
-    Among equal remainders those that hold more slots already (`held`) come first, then declaration order.
+    Among equal remainders those that hold the slot in question already (`held`) come first, then declaration
+    order.
     Needs 1 to 256 members with positive weights.
     """
     if not weights:
@@ -35,13 +36,14 @@ def quotas(weights: Mapping[str, int], held: Mapping[str, int] | None = None) ->
     spare = SLOTS - sum(result.values())
     if spare > 0:
         by_remainder = sorted(
-            weights, key=lambda n: (-(exact[n] - result[n] * total), -held.get(n, 0), order[n])
+            weights, key=lambda n: (result[n] * total - exact[n], held.get(n, 0) <= result[n], order[n])
         )
         for position in range(spare):
             result[by_remainder[position % len(by_remainder)]] += 1
     while spare < 0:  # the minimum of one pushed the sum over: take from whoever is furthest above its share
         richest = max(
-            (n for n in weights if result[n] > 1), key=lambda n: (result[n] * total - exact[n], order[n])
+            (n for n in weights if result[n] > 1),
+            key=lambda n: (result[n] * total - exact[n], held.get(n, 0) < result[n], order[n]),
         )
         result[richest] -= 1
         spare += 1

@@ -8,7 +8,9 @@ be had from here too. Round trips are the identity for values in canonical form:
   writes it only under its 16-bit name (`load:0xffff->NXM_OF_IN_PORT[]`, which is OFPP_NONE, so that an output
   to the port the packet came from is no longer dropped);
 - ip_frag is matched under a mask of 0xff (no, first, later), 1 (any fragment) or 2 (not later);
+- ct_state is matched under a mask of the eight flags there are, 0xff at most;
 - a frame without a VLAN tag is matched as `vlan_tci=(0, 0x1FFF)`, the way OpenFlow 1.3 carries it;
+- an IPv6 mask is a prefix, or begins with one of a to f (ovs-ofctl takes others for a prefix length);
 - a bucket's weight is 1 unless its group is a select group; max_len is 0xffff unless the port is CONTROLLER.
 """
 
@@ -65,6 +67,7 @@ __all__ = [
     "parse_flows",
     "parse_group",
     "parse_groups",
+    "parse_state",
 ]
 
 _PREFIX_LENGTHS = {
@@ -99,6 +102,14 @@ def format_state(state: SwitchState) -> tuple[str, str]:
     flows = [format_flow(state.flows[key]) for key in sorted(state.flows)]
     groups = [format_group(state.groups[number]) for number in sorted(state.groups)]
     return "".join(line + "\n" for line in flows), "".join(line + "\n" for line in groups)
+
+
+def parse_state(flows: str, groups: str, ports: Mapping[str, int] | None = None) -> SwitchState:
+    """One switch from what `dump-flows` and `dump-groups` printed. `ports` numbers ports given by name."""
+    return SwitchState(
+        {flow.key: flow for flow in parse_flows(flows, ports)},
+        {group.id: group for group in parse_groups(groups, ports)},
+    )
 
 
 def format_match(match: Match) -> list[str]:

@@ -55,6 +55,7 @@ _NOT_BEHAVIOUR = frozenset(
 )
 _FLAGS = frozenset({"send_flow_rem", "check_overlap", "reset_counts", "no_packet_counts", "no_byte_counts"})
 _SUBFIELD = re.compile(r"(\w+)\[(?:(\d+)(?:\.\.(\d+))?)?\]")
+_ALL_CT_FLAGS = sum(CT_FLAGS.values())
 _DEFAULT_PRIORITY = 32768
 
 
@@ -199,16 +200,25 @@ def _one(name: str, text: str, found: Mapping[str, tuple[int, int]], ports: Port
 
 
 def _ct_state(text: str) -> tuple[int, int]:
-    if text[:1] not in ("+", "-"):
-        value, slash, mask = text.partition("/")
-        return number(value, 32), number(mask, 32) if slash else full_mask("ct_state")
+    """`+trk-new`, or all flags at once as `new|trk`."""
     total, covered = 0, 0
-    for sign, flag in re.findall(r"([+-])(\w+)", text):
-        if flag not in CT_FLAGS:
-            raise OfctlError(f"ct_state flag {flag!r} is not known")
-        covered |= CT_FLAGS[flag]
-        total |= CT_FLAGS[flag] if sign == "+" else 0
-    return total, covered
+    if text[:1] in ("+", "-"):
+        for sign, flag in re.findall(r"([+-])(\w+)", text):
+            covered |= _ct_flag(flag)
+            total |= _ct_flag(flag) if sign == "+" else 0
+        return total, covered
+    if text[:1].isdigit():
+        value, slash, mask = text.partition("/")
+        return number(value, 32), number(mask, 32) if slash else _ALL_CT_FLAGS
+    for flag in text.split("|"):
+        total |= _ct_flag(flag)
+    return total, _ALL_CT_FLAGS
+
+
+def _ct_flag(name: str) -> int:
+    if name not in CT_FLAGS:
+        raise OfctlError(f"ct_state flag {name!r} is not known")
+    return CT_FLAGS[name]
 
 
 def _port(text: str, ports: Ports) -> int:
@@ -383,7 +393,7 @@ def _nat(text: str) -> Nat:
         if value.startswith("["):
             address, _, port = value[1:].partition("]:")
             return Nat(int(IPv6Address(address)), number(port, 16), 6)
-        if "." in value:
+        if value.count(":") < 2:
             address, colon, port = value.partition(":")
             return Nat(int(IPv4Address(address)), number(port, 16) if colon else None, 4)
         return Nat(int(IPv6Address(value)), None, 6)
@@ -395,7 +405,7 @@ def _bucket(body: str, kind: str, ports: Ports) -> Bucket:
     weight, watch = 1, None
     parts = _split(body.strip().rstrip(","))
     while parts:
-        name, colon, value = re.split(r"([:=])|$", parts[0], maxsplit=1)
+        name, _, value = re.split(r"([:=])|$", parts[0], maxsplit=1)
         if name == "actions":
             parts[0] = value
             break

@@ -76,7 +76,7 @@ def _one(document: Document, model: type[BaseModel], details: ErrorDetails) -> D
     value = details["input"]
     if path and path[-1] == "[key]":
         text, place = document.walk(path[:-1], key=True)
-    elif kind == "extra_forbidden":
+    elif kind == "extra_forbidden" or value is None:  # an empty value has no place of its own
         text, place = document.walk(path, key=True)
     elif kind == "missing":
         text, place = document.walk(path[:-1], key=True)
@@ -124,8 +124,15 @@ def _words(
             return f"expected `key: value` pairs, found {said}", "write {key: value}"
         case "list_type" | "tuple_type":
             return f"expected a list, found {said}", "write [first, second]"
-        case "too_short":
+        case "too_short" if context["actual_length"] == 0:
             return "it is empty", "name at least one"
+        case "too_short":
+            return (
+                f"{context['actual_length']} where {context['min_length']} are needed",
+                "add what is missing",
+            )
+        case "too_long":
+            return f"more than {context['max_length']} values", f"keep {context['max_length']}"
         case "string_pattern_mismatch":
             return f"{said} is not a name", NAME_RULE
         case _:

@@ -6,8 +6,8 @@ Topology Zoo writes them `LinkSpeedRaw` (bits per second) or `LinkSpeed` with `L
 missing or makes no sense stays unknown: files from measurement have gaps.
 
 Names are slugs of the labels, with the node's id appended where a label repeats, at most 15 characters.
-The dpid is the node's index + 1. Ports count from 1 on each switch, in the order of edges. An edge from a
-node to itself is no link and takes no port; of a directed graph, an edge and its reverse are one link.
+The dpid is the node's index + 1. Ports count from 1 on each switch, in the order of `graph.edges`. An edge
+from a node to itself is no link and takes no port; of a directed graph, an edge and its reverse are one link.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from controller_app.policy.source_text import MAX_BYTES, too_large, whole_file
 from controller_app.policy.yaml_scalars import Scalar, kind_name, resolve, text_of_scalar
 
 MAX_DEPTH = 100
+MAX_NODES = 500_000  # values in one file; a policy of 10,000 classifiers has some 150,000
 MAX_ALIASED = 100_000  # nodes that aliases may add to what is written
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -126,6 +127,8 @@ def mapping_document(text: str, name: str) -> Document:
 
 
 def _events(text: str) -> Iterator[Any]:
+    if _LOADER is yaml.SafeLoader and text.lstrip()[:1] == "{":
+        text = text.replace("\t", " ")  # libyaml takes the tabs of indented JSON, the Python scanner does not
     loader = _LOADER(text)
     try:
         while loader.check_event():
@@ -145,9 +148,22 @@ class _Builder:
         self._keys: list[str | None] = []  # per open collection: the key whose value comes next
         self._anchors: dict[str, Node] = {}
         self._aliased = 0
+        self._events = 0
         self._documents = 0
 
     def take(self, event: Any) -> None:
+        self._events += 1
+        if self._events > 2 * MAX_NODES:  # with its key, or its end, a value is two events
+            raise PolicyError(
+                [
+                    Diagnostic(
+                        self._place(event),
+                        "document",
+                        f"more than {MAX_NODES} values in one file",
+                        "split it into several files",
+                    )
+                ]
+            )
         handler = self._HANDLERS.get(type(event))
         if handler is not None:
             handler(self, event)
@@ -335,5 +351,7 @@ def _reader_place(error: yaml.YAMLError, text: str, name: str) -> Position:
     offset = getattr(error, "position", None)
     if not isinstance(offset, int) or offset < 0:
         return Position(name)
-    before = text.encode("utf-8", "replace")[:offset].decode("utf-8", "ignore")
+    before = text[:offset]
+    if _LOADER is not yaml.SafeLoader:
+        before = text.encode("utf-8", "replace")[:offset].decode("utf-8", "ignore")
     return Position(name, before.count("\n") + 1, len(before) - before.rfind("\n"))

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller_app.model.allocation import Allocation
 from controller_app.model.flow import FIELD_BITS, Output, SetField
 from controller_app.pipeline.build import PipelineError, Rules, resubmit, write
 from controller_app.pipeline.cookies import cookie, is_ours, object_name
 from controller_app.pipeline.document import document
 from controller_app.pipeline.labels import Label
 from controller_app.pipeline.tables import BANDS, BY_NAME, TABLES
-from controller_app.model.allocation import Allocation
 
 
 def test_the_page_is_current() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import examples
 import pytest
 from hypothesis import given
@@ -84,7 +86,7 @@ def test_port_masks_cover_exactly_the_range(one: int, other: int) -> None:
     covered.sort()
     assert covered[0][0] == low
     assert covered[-1][1] == high
-    assert all(a[1] + 1 == b[0] for a, b in zip(covered, covered[1:], strict=False))
+    assert all(a[1] + 1 == b[0] for a, b in itertools.pairwise(covered))
 
 
 def test_a_full_policy_compiles() -> None:

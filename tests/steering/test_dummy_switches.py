@@ -80,7 +80,7 @@ def test_direct_return_touches_no_function(dummy_ovs: DummyOvs) -> None:
     only(there, FIREWALLS, "in")
     assert there.at("w2")
     back = bed.send("w2", tcp("10.2.0.22", "10.1.0.11", 21, 1000, "SA", "02:00:00:00:02:22"))
-    assert {name for name in back.hosts()} == {"h1"}
+    assert set(back.hosts()) == {"h1"}
 
 
 def test_deny_allow_and_unclassified(dummy_ovs: DummyOvs) -> None:
@@ -187,7 +187,8 @@ def test_old_connections_stay_when_the_table_changes(dummy_ovs: DummyOvs) -> Non
     assert moved > 15  # new ones follow the new weights
 
 
-ZOO = sorted(examples.ZOO.glob("*.graphml"))[::9][:12] if examples.ZOO.exists() else []
+# a dozen of those with up to some sixty switches: hundreds would take minutes each
+ZOO = sorted(p for p in examples.ZOO.glob("*.graphml") if 10_000 < p.stat().st_size < 40_000)[::8][:12]
 
 
 @pytest.mark.skipif(not ZOO, reason="the Topology Zoo files (../shared/data) are not here")

@@ -1,0 +1,122 @@
+"""One packet's way through the network and its reply's way back, as a document."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from controller_app.model.allocation import Allocation
+from controller_app.model.flow import FlowState
+from controller_app.model.policy import Policy
+from controller_app.model.topology import IPAddress, Topology
+from controller_app.verification.classes import PacketClass
+from controller_app.verification.evaluate import Expectation
+from controller_app.verification.explain import hop_document
+from controller_app.verification.packet import ICMP, ICMPV6, PROTOCOLS, Packet, addresses, describe
+from controller_app.verification.verify import Checker
+from controller_app.verification.walk import ALL_SLOTS, Fate, Walk, walk_from
+
+
+@dataclass(frozen=True, slots=True)
+class PacketSpec:
+    """The packet asked about: from a host to an address, `protocol` tcp, udp, icmp or an IANA number.
+
+    `source` is the sender's address; None is the host's first of the same IP version.
+    """
+
+    host: str
+    destination: IPAddress
+    protocol: str = "tcp"
+    sport: int = 40000
+    dport: int = 80
+    source: IPAddress | None = None
+
+
+class TraceError(ValueError):
+    """The packet asked about cannot be sent; the text says why and what to do."""
+
+
+def trace(policy: Policy, topology: Topology, state: FlowState, allocation: Allocation | None,
+          packet: PacketSpec, slot: int | None = None) -> dict[str, Any]:
+    """The packet's way there and back.
+
+    `{"forward": [hop...], "return": [hop...], "functions": ["fw1"], "verdict": "delivered", ...}` with hops
+    as in `explain.hop_document`; `verdict` is delivered, dropped, controller, lost or looped; `functions` are
+    instance names in the order they are met. Where only a switch's hash decides, the main document is the way
+    that most of the 256 slots take, and `candidates` lists every way with its number of slots. With `slot`
+    (0 to 255, asked of the switch) there is one way and no candidates.
+    """
+    checker = Checker(policy, topology, state, allocation)
+    frame, wanted = checker.frame(_class(checker, topology, packet))
+    slots = ALL_SLOTS if slot is None else 1 << slot
+    ways = [_way(checker, frame, wanted, packet.host, walk, allocation)
+            for walk in walk_from(checker.network, frame, packet.host, slots=slots)]
+    ways.sort(key=lambda way: -way["slots"])
+    best = {key: value for key, value in ways[0].items() if key != "slots"}
+    classifier = wanted.classifier
+    document = {**best, "packet": describe(frame), "expected": wanted.verdict,
+                "classifier": None if classifier is None else classifier.name}
+    if len(ways) > 1:
+        document["candidates"] = ways
+    return document
+
+
+def _class(checker: Checker, topology: Topology, packet: PacketSpec) -> PacketClass:
+    host = topology.hosts.get(packet.host)
+    if host is None or packet.host not in checker.evaluator.members:
+        raise TraceError(f"there is no host {packet.host!r} that sends packets of its own; "
+                         "name a host of the topology that is no function")
+    if host.mac is None:
+        raise TraceError(f"the MAC address of {packet.host} is not known; declare it in the topology")
+    source = packet.source or next((ip for ip in host.ips if ip.version == packet.destination.version), None)
+    if source is None:
+        raise TraceError(f"{packet.host} has no IPv{packet.destination.version} address; "
+                         "declare one in the topology")
+    if packet.protocol == "icmp":
+        protocol = ICMP if packet.destination.version == 4 else ICMPV6
+    elif packet.protocol in PROTOCOLS:
+        protocol = PROTOCOLS[packet.protocol]
+    elif packet.protocol.isdigit() and int(packet.protocol) < 256:
+        protocol = int(packet.protocol)
+    else:
+        raise TraceError(f"protocol {packet.protocol!r} is not known; use tcp, udp, icmp or a number")
+    ports = (packet.sport, packet.dport) if packet.protocol in PROTOCOLS else (packet.sport & 0xFFFF, 0)
+    return PacketClass(checker.evaluator.members[packet.host][0], packet.host, source, packet.destination,
+                       protocol, *ports)
+
+
+def _way(checker: Checker, frame: Packet, wanted: Expectation, sender: str, walk: Walk,
+         allocation: Allocation | None) -> dict[str, Any]:
+    main = walk.main
+    document: dict[str, Any] = {
+        "slots": walk.slots.bit_count(),
+        "forward": _hops(main, allocation),
+        "return": [],
+        "functions": [] if main is None else _instances(checker, main),
+        "taps": [_instance(checker, fate.host) for fate in walk.of("tapped")],
+        "verdict": "dropped" if main is None else main.kind,
+        "host": None if main is None else main.host,
+    }
+    if main is not None and main.kind != "delivered":
+        document["reason"] = main.reason
+    if main is not None and main.host is not None and main.kind == "delivered" and main.host != sender \
+            and addresses(frame) is not None:
+        answer, _, _ = checker.reply(frame, wanted, main)
+        back = walk_from(checker.network, answer, main.host, connections=walk.connections, slots=walk.slots)
+        returned = back[0].main
+        document["return"] = _hops(returned, allocation)
+        document["return_verdict"] = "dropped" if returned is None else returned.kind
+    return document
+
+
+def _hops(fate: Fate | None, allocation: Allocation | None) -> list[dict[str, Any]]:
+    return [] if fate is None else [hop_document(hop, allocation) for hop in fate.hops]
+
+
+def _instances(checker: Checker, fate: Fate) -> list[str]:
+    return [_instance(checker, visit.host) for visit in fate.visits]
+
+
+def _instance(checker: Checker, host: str | None) -> str:
+    member = checker.judge.functions.get(host or "")
+    return str(host) if member is None else member.instance

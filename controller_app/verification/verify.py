@@ -1,0 +1,222 @@
+"""Try every class of packets on a flow state and compare with what the policy wants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from controller_app.model.allocation import Allocation
+from controller_app.model.flow import FlowState
+from controller_app.model.policy import Policy
+from controller_app.model.topology import Topology
+from controller_app.pipeline.tables import GATEWAY_MAC
+from controller_app.verification.classes import PacketClass, packet_classes
+from controller_app.verification.evaluate import Evaluator, Expectation
+from controller_app.verification.explain import hop_document
+from controller_app.verification.judge import Judge, members_of
+from controller_app.verification.packet import (
+    Packet,
+    addresses,
+    changed,
+    describe,
+    ip_packet,
+    mac_int,
+    ports,
+    reply_to,
+)
+from controller_app.verification.walk import ALL_SLOTS, Fate, Network, Walk, walk_from
+
+MAX_FINDINGS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One packet that is not treated as the policy says. `way` is forward, return, "later packet" or
+    forged."""
+
+    what: str
+    packet: Packet
+    source: str
+    way: str
+    expected: Expectation
+    walk: Walk
+
+    def document(self, allocation: Allocation | None) -> dict[str, Any]:
+        """The counterexample as JSON."""
+        classifier = self.expected.classifier
+        main = self.walk.main
+        return {
+            "what": self.what,
+            "packet": describe(self.packet),
+            "from": self.source,
+            "way": self.way,
+            "classifier": None if classifier is None else classifier.name,
+            "position": None if classifier is None else str(classifier.where),
+            "expected": {"verdict": self.expected.verdict, "functions": list(self.expected.functions),
+                         "taps": list(self.expected.taps),
+                         "hosts": sorted({target.host for target in self.expected.targets})},
+            "walk": [] if main is None else [hop_document(hop, allocation) for hop in main.hops],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome: how many classes were tried, and what was found (at most 20 findings)."""
+
+    classes: int
+    findings: tuple[Finding, ...] = ()
+    allocation: Allocation | None = None
+
+    @property
+    def ok(self) -> bool:
+        return not self.findings
+
+    @property
+    def counterexample(self) -> dict[str, Any] | None:
+        return self.findings[0].document(self.allocation) if self.findings else None
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"ok": true, "classes": 812, "counterexample": null}`."""
+        return {"ok": self.ok, "classes": self.classes, "counterexample": self.counterexample}
+
+
+def verify(policy: Policy, topology: Topology, state: FlowState | None = None,
+           allocation: Allocation | None = None) -> Report:
+    """Try every packet class of the policy: forward, its reply, and a later packet of the same connection.
+
+    state: what the switches hold (None: what `compile` makes of the policy). allocation: what it was compiled
+    with; only names and allocated service addresses come from it.
+    """
+    if state is None:
+        from controller_app.pipeline.compile import compile as compile_policy
+
+        state, allocation = compile_policy(policy, topology, allocation)
+    checker = Checker(policy, topology, state, allocation)
+    findings: list[Finding] = []
+    count = 0
+    for representative in packet_classes(checker.evaluator, topology):
+        count += 1
+        if len(findings) < MAX_FINDINGS:
+            findings += checker.check(representative)
+    return Report(count, tuple(findings[:MAX_FINDINGS]), allocation)
+
+
+class Checker:
+    """Checks single packets against one policy and one flow state."""
+
+    def __init__(self, policy: Policy, topology: Topology, state: FlowState,
+                 allocation: Allocation | None = None) -> None:
+        self.evaluator = Evaluator(policy, topology, allocation)
+        functions = members_of(policy)
+        self.judge = Judge(topology, functions)
+        played: Mapping[str, str] = {host: member.mode for host, member in functions.items()}
+        self.network = Network(topology, state, played)
+        self._topology = topology
+
+    def frame(self, tried: PacketClass) -> tuple[Packet, Expectation]:
+        """The frame this host really sends, to its gateway or straight to the other host, and what is
+        expected of it."""
+        packet = ip_packet(tried.source, tried.destination, tried.protocol, tried.sport, tried.dport,
+                           eth_src=self._mac(tried.host), eth_dst=GATEWAY_MAC)
+        wanted = self.evaluator.evaluate(packet, tried.host)
+        return self._addressed(packet, wanted), wanted
+
+    def check(self, tried: PacketClass) -> list[Finding]:
+        """Everything wrong with this packet, its reply and the packet after that.
+
+        A provider that calls its own service and is chosen for it is not judged: without source translation
+        no host can talk to itself through the network.
+        """
+        packet, wanted = self.frame(tried)
+        found: list[Finding] = []
+        for walk in walk_from(self.network, packet, tried.host):
+            delivered = walk.of("delivered")
+            if wanted.service is not None and delivered and delivered[0].host == tried.host:
+                continue
+            problems = self.judge.problems(wanted, packet, walk)
+            found += [Finding(what, packet, tried.host, "forward", wanted, walk) for what in problems]
+            if not problems and wanted.verdict != "deny" and delivered:
+                found += self._conversation(tried, packet, wanted, walk, delivered[0])
+                if wanted.functions:
+                    found += self._forged(tried, packet, wanted, delivered[0])
+        return found
+
+    def reply(self, packet: Packet, wanted: Expectation, fate: Fate) -> tuple[Packet, Packet, Expectation]:
+        """The receiver's answer as it leaves the receiver, the same as functions are to see it, and what is
+        expected of it."""
+        assert fate.host is not None
+        answer = reply_to(fate.packet, eth_src=self._mac(fate.host), eth_dst=GATEWAY_MAC)
+        seen = answer
+        if wanted.service is not None:
+            ends, sides = addresses(packet), ports(packet)
+            assert ends is not None
+            seen = changed(answer, source=ends[1], sport=None if sides is None else sides[1])
+        expected = self.evaluator.evaluate(seen, fate.host)
+        return self._addressed(answer, expected), self._addressed(seen, expected), expected
+
+    def _conversation(self, tried: PacketClass, packet: Packet, wanted: Expectation, walk: Walk,
+                      fate: Fate) -> list[Finding]:
+        answer, seen, expected = self.reply(packet, wanted, fate)
+        assert fate.host is not None
+        through = self.judge.instances(fate)
+        # A service without a chain is always remembered where it was chosen.
+        sticky = wanted.service is not None
+        if wanted.chain is not None:
+            sticky = wanted.chain.stickiness == "connection"
+        found: list[Finding] = []
+        connections = walk.connections
+        # Where the edges remember, the way back must not depend on the hash. A connection that starts in the
+        # direction of replies is no reply to anything: there each edge chooses, by the same hash.
+        slots = ALL_SLOTS if sticky and not wanted.reversed else walk.slots
+        for back in walk_from(self.network, answer, fate.host, connections=connections, slots=slots):
+            problems = self.judge.problems(expected, seen, back)
+            same = expected.chain == wanted.chain and expected.reversed != wanted.reversed
+            for returned in back.of("delivered"):
+                if same and not problems and self.judge.instances(returned) != through[::-1]:
+                    problems = [f"its reply meets {', '.join(self.judge.instances(returned))}, and it met "
+                                f"{', '.join(through)}"]
+            found += [Finding(what, answer, fate.host, "return", expected, back) for what in problems]
+            connections = back.connections
+        if found:
+            return found
+        # A later packet: the same way, whatever the groups would choose now.
+        slots = (ALL_SLOTS & ~walk.slots or ALL_SLOTS) if sticky else walk.slots
+        for later in walk_from(self.network, packet, tried.host, connections=connections, slots=slots):
+            problems = self.judge.problems(wanted, packet, later)
+            for again in later.of("delivered"):
+                met = self.judge.instances(again)
+                if not problems and (again.host, met) != (fate.host, through):
+                    problems = [f"a later packet goes through {', '.join(met) or 'none'} to {again.host}, "
+                                f"the first one through {', '.join(through) or 'none'} to {fate.host}"]
+            found += [Finding(what, packet, tried.host, "later packet", wanted, later) for what in problems]
+        return found
+
+    def _forged(self, tried: PacketClass, packet: Packet, wanted: Expectation, fate: Fate) -> list[Finding]:
+        """A host must not get past its functions by writing what switches write between themselves."""
+        found = []
+        for address in dict.fromkeys(hop.packet.get("eth_dst", 0) for hop in fate.hops):
+            if address == packet.get("eth_dst"):
+                continue
+            forged = changed(packet, eth_dst=address)
+            for walk in walk_from(self.network, forged, tried.host):
+                for end in walk.of("delivered"):
+                    if self.judge.instances(end) != self.judge.instances(fate):
+                        what = f"{end.host} receives it past the functions, because {tried.host} wrote a " \
+                               "destination MAC that switches use"
+                        found.append(Finding(what, forged, tried.host, "forged", wanted, walk))
+        return found
+
+    def _addressed(self, packet: Packet, wanted: Expectation) -> Packet:
+        """With the destination MAC a host would use: the gateway's between networks."""
+        target = wanted.targets[0] if wanted.targets else None
+        if target is None or target.routed:
+            return packet
+        return changed(packet, eth_dst=self._mac(target.host))
+
+    def _mac(self, host: str) -> int:
+        mac = self._topology.hosts[host].mac
+        if mac is None:
+            raise ValueError(f"the MAC address of {host} is not known")
+        return mac_int(mac)
+

@@ -1,0 +1,241 @@
+"""Policy files: what is read from them, one by one and together."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+
+from controller_app.model.policy import (
+    Chain,
+    Classifier,
+    Endpoint,
+    Function,
+    Instance,
+    Network,
+    Party,
+    Policy,
+    Service,
+    ServicePort,
+    Tenant,
+    Traffic,
+    Verdict,
+)
+from controller_app.model.position import PolicyError, Position
+from controller_app.policy.policy_file import load_policy, parse_policy
+from controller_app.policy.selectors_grammar import parse_selector
+from controller_app.policy.yaml_positions import read_document
+
+SMALLEST = """\
+version: 1
+functions:
+  firewall: {kind: firewall, instances: {fw1: {host: fw1}}}
+chains:
+  protected: {through: [firewall]}
+classifiers:
+  - {from: {host: h1}, to: {host: h2}, traffic: [tcp/80], then: {chain: protected}}
+"""
+WHOLE = """\
+version: 1
+must_understand: []
+tenant: blue
+default: deny
+networks:
+  clients: {subnet: [10.1.0.0/24, "fd01::/64"], gateway: [10.1.0.254, "fd01::1"]}
+  servers: {subnet: 10.2.0.0/24}
+  vips:    {subnet: 100.1.1.0/24, kind: service}
+endpoints:
+  web1: {host: h3, network: servers, labels: {tier: web, version: 1.0, on: true}, weight: 2, drain: false}
+functions:
+  edge-firewall:
+    kind: firewall
+    mode: transparent
+    handover: label
+    on_failure: closed
+    instances:
+      fw1: {host: fw1, weight: 2}
+      fw2: {host: fw2}
+  ids: {mode: tap, instances: {ids1: {host: ids1}}}
+chains:
+  inspect-web:
+    through: [edge-firewall, ids]
+    return: direct
+    transport: mac
+    stickiness: none
+    spread: weight
+classifiers:
+  - name: clients-to-web
+    from: {network: clients}
+    to: {service: app-svc}
+    traffic: [tcp/80, tcp/8000-8999, UDP/53, icmp, tcp]
+    then: {chain: inspect-web}
+    priority: 100
+  - {from: any, to: {selector: "tier=web"}, then: allow}
+  - {from: {cidr: 10.0.0.0/8}, to: {endpoint: web1}, traffic: udp/1, then: deny}
+services:
+  app-svc:
+    network: vips
+    ip: 100.1.1.3
+    selector: {matchLabels: {tier: web}, matchExpressions: [{key: old, operator: DoesNotExist}]}
+    ports: [8080:80/tcp, 9090:90:UDP, 443/tcp]
+    expose: everyone
+"""
+
+
+def test_the_smallest_policy() -> None:
+    loaded = parse_policy({"p.yaml": SMALLEST})
+    firewall = Function("firewall", "firewall", {"fw1": Instance("fw1", "fw1")})
+    classifier = Classifier(
+        "classifier-1",
+        Party("host", "h1"),
+        Party("host", "h2"),
+        Verdict("chain", "protected"),
+        (Traffic("tcp", 80, 80),),
+    )
+    assert loaded.policy == Policy(
+        {
+            "default": Tenant(
+                functions={"firewall": firewall},
+                chains={"protected": Chain("protected", ("firewall",))},
+                classifiers={"classifier-1": classifier},
+            )
+        }
+    )
+    assert (loaded.warnings, loaded.files) == ((), ("p.yaml",))
+
+
+def test_everything_this_version_knows() -> None:
+    tenant = parse_policy({"p.yaml": WHOLE}).policy.tenants["blue"]
+    assert tenant.default_allow is False
+    assert tenant.networks["clients"] == Network(
+        "clients",
+        (ip_network("10.1.0.0/24"), ip_network("fd01::/64")),
+        (ip_address("10.1.0.254"), ip_address("fd01::1")),
+    )
+    assert tenant.networks["vips"].kind == "service"
+    labels = {"tier": "web", "version": "1.0", "on": "true"}
+    assert tenant.endpoints["web1"] == Endpoint("web1", "h3", "servers", labels, 2)
+    assert tenant.functions["ids"] == Function("ids", "other", {"ids1": Instance("ids1", "ids1")}, "tap")
+    assert tenant.chains["inspect-web"] == Chain(
+        "inspect-web", ("edge-firewall", "ids"), "direct", "mac", "none", "weight"
+    )
+    first, second, third = tenant.classifiers.values()
+    assert (first.name, first.priority) == ("clients-to-web", 100)
+    assert first.traffic == (
+        Traffic("tcp", 80, 80),
+        Traffic("tcp", 8000, 8999),
+        Traffic("udp", 53, 53),
+        Traffic("icmp"),
+        Traffic("tcp"),
+    )
+    assert (second.name, second.source, second.then) == ("classifier-2", Party("any"), Verdict("allow"))
+    assert second.destination == Party("selector", parse_selector("tier=web"))
+    assert third.source == Party("cidr", ip_network("10.0.0.0/8"))
+    assert third.traffic == (Traffic("udp", 1, 1),)
+    assert tenant.services["app-svc"] == Service(
+        "app-svc",
+        "vips",
+        parse_selector("tier=web, !old"),
+        (ServicePort(8080, 80), ServicePort(9090, 90, "udp"), ServicePort(443, 443)),
+        (ip_address("100.1.1.3"),),
+    )
+
+
+def test_json_is_the_same_policy() -> None:
+    data = read_document(WHOLE, "p.yaml").plain()
+    text = json.dumps(data, default=str, indent="\t")
+    assert parse_policy({"p.json": text}).policy == parse_policy({"p.yaml": WHOLE}).policy
+
+
+def test_objects_know_where_they_are_written() -> None:
+    tenant = parse_policy({"p.yaml": SMALLEST}).policy.tenants["default"]
+    assert tenant.functions["firewall"].where == Position("p.yaml", 3, 3)
+    assert tenant.functions["firewall"].instances["fw1"].where == Position("p.yaml", 3, 42)
+    assert tenant.classifiers["classifier-1"].where == Position("p.yaml", 7, 5)
+    assert tenant.classifiers["classifier-1"].destination.where == Position("p.yaml", 7, 35)
+
+
+def test_several_files_make_one_policy(tmp_path: Path) -> None:
+    functions, rest = SMALLEST.split("chains:\n")
+    (tmp_path / "b-functions.yml").write_text(functions)
+    (tmp_path / "a-rest.yaml").write_text("version: 1\nchains:\n" + rest)
+    (tmp_path / "c.json").write_text('{"version": 1, "tenant": "blue", "default": "deny"}')
+    (tmp_path / "notes.txt").write_text("not a policy")
+    (tmp_path / ".hidden.yaml").write_text("not a policy")
+    loaded = load_policy([str(tmp_path), str(tmp_path / "c.json")])
+    assert [Path(name).name for name in loaded.files] == ["a-rest.yaml", "b-functions.yml", "c.json"]
+    assert loaded.policy.tenants["default"] == parse_policy({"p": SMALLEST}).policy.tenants["default"]
+    assert loaded.policy.tenants["blue"] == Tenant("blue", default_allow=False)
+    assert Policy.load(str(tmp_path)) == loaded.policy
+
+
+def test_no_file_is_the_policy_that_allows_everything(tmp_path: Path) -> None:
+    assert parse_policy({}).policy == Policy()
+    (warning,) = load_policy([str(tmp_path)]).warnings
+    assert "no policy file" in warning.what
+
+
+def test_the_same_object_twice_names_both_places() -> None:
+    with pytest.raises(PolicyError) as caught:
+        parse_policy({"a.yaml": SMALLEST, "b.yaml": SMALLEST.replace("version: 1\n", "version: 1\n\n")})
+    found = [(str(item.position), item.path) for item in caught.value.diagnostics]
+    assert found == [("b.yaml:4:3", "functions.firewall"), ("b.yaml:6:3", "chains.protected")]
+    assert "a.yaml:3:3" in caught.value.diagnostics[0].what
+
+
+def test_the_same_names_in_two_tenants_are_two_objects() -> None:
+    other = SMALLEST.replace("version: 1\n", "version: 1\ntenant: blue\n").replace("host: fw1", "host: fw2")
+    policy = parse_policy({"a.yaml": SMALLEST, "b.yaml": other}).policy
+    assert set(policy.tenants) == {"default", "blue"}
+    assert policy.tenants["blue"].functions["firewall"].instances["fw1"].host == "fw2"
+
+
+def test_a_reference_does_not_reach_into_another_tenant() -> None:
+    other = "version: 1\ntenant: blue\nclassifiers: [{from: any, to: any, then: {chain: protected}}]\n"
+    with pytest.raises(PolicyError, match="no chain named 'protected'"):
+        parse_policy({"a.yaml": SMALLEST, "b.yaml": other})
+
+
+def test_unnamed_classifiers_of_several_files() -> None:
+    one = "version: 1\nclassifiers: [{from: any, to: {host: h1}, then: deny}]\n"
+    two = (
+        "version: 1\nclassifiers: [{name: x, from: any, to: {host: h2}, then: deny}, "
+        "{from: any, to: {host: h3}, then: deny}]\n"
+    )
+
+    def names(texts: dict[str, str]) -> list[str]:
+        return list(parse_policy(texts).policy.tenants["default"].classifiers)
+
+    assert names({"one.yaml": one, "two.yaml": two}) == ["classifier-1", "x", "classifier-2"]
+    assert names({"one.yaml": one, "d/uno.yaml": one}) == ["one-classifier-1", "uno-classifier-1"]
+
+
+def test_default_said_twice_must_agree() -> None:
+    allow, deny = "version: 1\ndefault: allow\n", "version: 1\ndefault: deny\n"
+    assert (
+        parse_policy({"a": deny, "b": "version: 1\n", "c": deny}).policy.tenants["default"].default_allow
+        is False
+    )
+    with pytest.raises(PolicyError, match=r"b:2:10: default: 'deny' contradicts a:2:10"):
+        parse_policy({"a": allow, "b": deny})
+
+
+def test_all_problems_of_all_files_are_found_in_one_go(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("version: 1\nchains: {c: {through: [nowhere]}, d: {through: 5}}\n")
+    (tmp_path / "b.yaml").write_text("version: 1\nfoo: 1\nendpoints: {e: {host: h, weight: 0}}\n")
+    with pytest.raises(PolicyError) as caught:
+        load_policy([str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml"), str(tmp_path / "absent.yaml")])
+    places = [f"{Path(item.position.file).name}:{item.position.line}" for item in caught.value.diagnostics]
+    # what is unknown in a.yaml may stand in the file that could not be read: that is not reported
+    assert places == ["a.yaml:2", "absent.yaml:0", "b.yaml:2", "b.yaml:3"]
+
+
+def test_a_faulty_object_is_not_unknown_on_top() -> None:
+    text = SMALLEST.replace("{kind: firewall,", "{kind: fireball,")
+    with pytest.raises(PolicyError) as caught:
+        parse_policy({"p": text})
+    (problem,) = caught.value.diagnostics
+    assert problem.path == "functions.firewall.kind"
+    assert "firewall" in problem.remedy

@@ -1,0 +1,172 @@
+"""Values to ovs-ofctl text and back, on paper and through a real Open vSwitch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pytest
+from dummy_ovs import DummyOvs, missing
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from strategies import flows, groups
+
+from controller_app.model.flow import (
+    CT_INV,
+    FIELD_BITS,
+    Action,
+    Clone,
+    Ct,
+    Flow,
+    Group,
+    Move,
+    Nat,
+    Output,
+    SetField,
+    full_mask,
+    match,
+)
+from controller_app.pipeline.ofctl import (
+    OfctlError,
+    format_flow,
+    format_group,
+    parse_flow,
+    parse_flows,
+    parse_group,
+    parse_groups,
+)
+from controller_app.pipeline.ofctl_names import FRAGMENTS
+
+
+def sayable(flow: Flow) -> bool:
+    """Whether ovs-ofctl has words for a flow, and Open vSwitch takes it."""
+    for field, value, mask in flow.match:
+        if field == "ip_frag" and (value, mask) not in FRAGMENTS.values():
+            return False
+        if FIELD_BITS[field] == 128 and field != "ct_label" and mask >> 112 not in (0xFFFF, 0) \
+                and f"{mask >> 112:x}"[0].isdigit():
+            return False  # ovs-ofctl takes such a mask for a prefix length
+        if FIELD_BITS[field] == 128 and field != "ct_label" and mask >> 112 == 0 and mask >> 96:
+            return False
+        if field == "ct_state" and value & CT_INV:
+            return False  # then it takes no commit
+    return flow.cookie != (1 << 64) - 1 and loadable(flow.actions)
+
+
+def loadable(actions: Iterable[Action]) -> bool:
+    """Whether text says these actions as they are: 64 bits are written at once, or a whole field."""
+    for action in actions:
+        if isinstance(action, Move) and "ip_frag" in (action.source.field, action.target.field):
+            return False  # of its eight bits two can be named
+        if isinstance(action, SetField):
+            if action.mask != full_mask(action.field) and action.mask.bit_count() > 64:
+                return False
+        elif isinstance(action, Clone | Ct):
+            inner = action.actions if isinstance(action, Clone) else action.exec
+            if not loadable(inner):
+                return False
+    return True
+
+
+@given(flows().filter(sayable))
+def test_a_flow_is_read_back_as_it_was_written(flow: Flow) -> None:
+    assert parse_flow(format_flow(flow)) == flow
+
+
+@given(groups())
+def test_a_group_is_read_back_as_it_was_written(group: Group) -> None:
+    assert parse_group(format_group(group)) == group
+
+
+@pytest.fixture(scope="module")
+def ovs() -> Iterator[DummyOvs]:
+    if missing():
+        pytest.skip(missing() or "")
+    with DummyOvs() as started:
+        with started.transaction():
+            started.add_bridge("s1", dpid=1)
+            for port in range(1, 4):
+                started.add_port("s1", f"p{port}", port)
+        yield started
+
+
+accepted = flows(accepted=True).filter(sayable)
+
+
+@settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate],
+          suppress_health_check=list(HealthCheck))
+@given(st.lists(accepted, max_size=40, unique_by=lambda flow: flow.key), st.data())
+def test_a_switch_says_what_it_was_told(ovs: DummyOvs, wanted: list[Flow], data: st.DataObject) -> None:
+    held = [data.draw(groups(accepted=True, number=number).filter(
+        lambda group: all(loadable(bucket.actions) for bucket in group.buckets))) for number in (1, 2)]
+    ovs.ofctl("del-flows", "s1")
+    ovs.ofctl("del-groups", "s1")
+    assert "WARN" not in ovs.ofctl("add-groups", "s1", "-", stdin=lines(map(format_group, held)))
+    assert "WARN" not in ovs.ofctl("add-flows", "s1", "-", stdin=lines(map(format_flow, wanted)))
+    assert sorted(parse_groups(ovs.ofctl("dump-groups", "s1")), key=lambda group: group.id) == held
+    found = {flow.key: flow for flow in parse_flows(ovs.ofctl("dump-flows", "s1"))}
+    assert found == {flow.key: flow for flow in wanted}
+
+
+def lines(texts: Iterable[str]) -> str:
+    return "".join(text + "\n" for text in texts)
+
+
+DUMPED = """
+OFPST_FLOW reply (OF1.3) (xid=0x2):
+ cookie=0x5, duration=0.1s, table=3, n_packets=7, n_bytes=9, idle_age=4, send_flow_rem priority=10,tcp,in_port="p2",dl_src=02:00:00:00:00:01,nw_src=10.0.0.0/8,tp_dst=0x1f90/0xfff0 actions=set_field:00:00:00:00:11:00/00:00:00:ff:ff:00->eth_dst,output:"p1",LOCAL
+ cookie=0x0, duration=0.1s, table=0, n_packets=0, n_bytes=0, ip,nw_frag=later,dl_vlan=5,dl_vlan_pcp=3 actions=set_field:ANY->in_port,drop
+"""  # noqa: E501
+
+
+def test_a_dump_of_foreign_flows_with_port_names() -> None:
+    first, second = parse_flows(DUMPED, {"p1": 1, "p2": 2})
+    assert first == Flow(3, 10, match(in_port=2, eth_src=0x020000000001, eth_type=0x800, ip_proto=6,
+                                      ipv4_src=(0x0A000000, 0xFF000000), tcp_dst=(0x1F90, 0xFFF0)),
+                         (SetField("eth_dst", 0x1100, 0xFFFF00), Output(1), Output(0xFFFFFFFE)), None, 5)
+    assert second == Flow(0, 32768, match(eth_type=0x800, vlan_tci=(0x7005, 0xFFFF), ip_frag=3),
+                          (SetField("in_port", 0xFFFF, 0xFFFF),))
+
+
+@pytest.mark.parametrize(("line", "named"), [
+    ("nw_ttl=5,actions=drop", "nw_ttl"),
+    ("ip,actions=learn(table=1)", "learn"),
+    ("actions=set_field:5->tun_id", "tun_id"),
+    ("actions=load:5->NXM_NX_TUN_ID[]", "NXM_NX_TUN_ID"),
+    ("actions=load:5->NXM_NX_REG0[30..32]", "bits"),
+    ("actions=ct(commit,nat(src=0.0.0.0))", "nat(src=0.0.0.0)"),
+    ("actions=ct(alg=ftp)", "alg=ftp"),
+    ("actions=clone(output:1", "brackets"),
+    ('in_port="eth9",actions=drop', "eth9"),
+    ("ip,nw_src=10.0.0,actions=drop", "10.0.0"),
+    ("ip,nw_src=10.0.0.0/40,actions=drop", "prefix"),
+    ("ip", "actions="),
+    ("actions=resubmit(7,2)", "in_port"),
+    ("actions=output:99999999999", "99999999999"),
+])
+def test_what_is_not_known_is_named(line: str, named: str) -> None:
+    with pytest.raises(OfctlError, match="line 2") as error:
+        parse_flows(["", line])
+    assert named in str(error.value)
+
+
+@pytest.mark.parametrize("line", ["group_id=1,type=odd", "type=all", "group_id=1,type=all,colour=red",
+                                  "group_id=1,type=ff,bucket=watch_group:3,actions=drop"])
+def test_groups_that_are_not_known(line: str) -> None:
+    with pytest.raises(OfctlError):
+        parse_groups(line)
+
+
+def test_nat_to_an_ipv6_address_keeps_its_port() -> None:
+    line = "ipv6,actions=ct(commit,zone=1,nat(dst=[2001:db8::1]:80))"
+    assert parse_flow(line).actions[0].nat == Nat(0x20010DB8 << 96 | 1, 80, 6)  # type: ignore[union-attr]
+
+
+def test_tables_are_named_for_people() -> None:
+    flow = parse_flow("table=1,actions=resubmit(,2),goto_table:3")
+    assert format_flow(flow, {1: "one", 2: "two", 3: "three"}).endswith(
+        "table=one,priority=32768,actions=resubmit(,two),goto_table:three")
+
+
+def test_a_field_written_in_two_places_is_refused() -> None:
+    with pytest.raises(OfctlError, match="one run"):
+        format_flow(Flow(0, 0, (), (SetField("reg0", 5, 5),)))

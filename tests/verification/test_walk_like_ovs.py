@@ -1,0 +1,210 @@
+"""The walker does with random small pipelines what a real Open vSwitch does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from dummy_ovs import DummyOvs, missing
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
+
+from controller_app.model.flow import (
+    CT_EST,
+    CT_NEW,
+    CT_RPL,
+    CT_TRK,
+    IN_PORT,
+    Action,
+    Bucket,
+    CheckPacketLarger,
+    Clone,
+    Ct,
+    DecTtl,
+    Flow,
+    Group,
+    Match,
+    Move,
+    Nat,
+    Output,
+    Resubmit,
+    SetField,
+    SubField,
+    SwitchState,
+    ToGroup,
+    match,
+)
+from controller_app.model.topology import End, Host, Topology
+from controller_app.pipeline.ofctl import format_state
+from controller_app.verification.conntrack import Connections
+from controller_app.verification.packet import Packet, mac_text, packet
+from controller_app.verification.walk import Network, walk_packet
+
+PORTS = (1, 2, 3, 4)
+LAST_TABLE = 4
+TOPOLOGY = Topology({}, (), {f"h{port}": Host(f"h{port}", {"": End("s1", port)}) for port in PORTS})
+FULL = {"reg0": 0xFFFFFFFF, "reg1": 0xFFFFFFFF, "eth_dst": (1 << 48) - 1, "eth_src": (1 << 48) - 1}
+
+tables = st.integers(0, LAST_TABLE)
+small = st.integers(0, 3)
+registers = st.sampled_from(["reg0", "reg1"])
+
+
+@st.composite
+def writes(draw: st.DrawFn) -> Action:
+    kind = draw(st.integers(0, 6))
+    if kind == 0:
+        return SetField("in_port", 0xFFFF, 0xFFFF)
+    if kind == 1:
+        return SetField("eth_dst", draw(small) << 8, 0x300)
+    if kind == 2:
+        return SetField("eth_src", draw(small), FULL["eth_src"])
+    if kind == 3:
+        return SetField("tcp_dst", draw(st.sampled_from([80, 81])), 0xFFFF)
+    if kind == 4:
+        return Move(SubField("eth_dst", 0, 2), SubField(draw(registers), 0, 2))
+    if kind == 5:
+        return Move(SubField(draw(registers), 0, 2), SubField("eth_dst", 8, 2))
+    return SetField(draw(registers), draw(small), 0x3)
+
+
+outputs = st.builds(Output, st.sampled_from([*PORTS, IN_PORT]))
+executed = st.lists(st.one_of(st.builds(SetField, st.just("ct_mark"), small, st.just(0x3)),
+                              st.just(Move(SubField("eth_dst", 0, 8), SubField("ct_label", 8, 8)))), max_size=2)
+
+
+@st.composite
+def cts(draw: st.DrawFn, upwards: int) -> Ct:
+    commit = draw(st.booleans())
+    nat = draw(st.sampled_from([None, None, Nat(), Nat(0x0A000009, 8000), Nat(0x0A000008)])) if commit else \
+        draw(st.sampled_from([None, Nat()]))
+    table = draw(st.one_of(st.none(), st.integers(upwards, LAST_TABLE))) if upwards <= LAST_TABLE else None
+    zone = draw(st.one_of(st.integers(1, 2), st.just(SubField("reg0", 0, 16))))
+    return Ct(zone, commit, table, nat, tuple(draw(executed)) if commit else ())
+
+
+def actions(table: int, nested: bool = True) -> st.SearchStrategy[Action]:
+    choices = [outputs, writes(), st.just(DecTtl()), cts(table + 1), st.builds(ToGroup, st.integers(1, 3)),
+               st.just(CheckPacketLarger(60, SubField("reg0", 1, 1)))]
+    if table < LAST_TABLE:
+        choices.append(st.builds(Resubmit, st.integers(table + 1, LAST_TABLE)))
+    if nested:
+        choices.append(st.builds(Clone, st.lists(actions(table, False), min_size=1, max_size=3).map(tuple)))
+    return st.one_of(choices)
+
+
+@st.composite
+def matches(draw: st.DrawFn) -> Match:
+    fields: dict[str, int | tuple[int, int]] = {"eth_type": 0x0800, "ip_proto": 6}
+    for name in draw(st.lists(st.sampled_from(["in_port", "reg0", "eth_dst", "ct", "tcp_dst", "ipv4_dst"]),
+                              max_size=2, unique=True)):
+        if name == "in_port":
+            fields[name] = draw(st.sampled_from(PORTS))
+        elif name == "ct":
+            bits = draw(st.sampled_from([CT_TRK, CT_TRK | CT_NEW, CT_TRK | CT_EST, CT_TRK | CT_RPL]))
+            fields["ct_state"] = (draw(st.sampled_from([bits, CT_TRK])), bits)
+            fields["ct_mark"] = (draw(small), 0x3)
+        elif name == "tcp_dst":
+            fields[name] = draw(st.sampled_from([80, 81, 8000]))
+        elif name == "ipv4_dst":
+            fields[name] = (draw(st.sampled_from([0x0A000009, 0x0A000000])), 0xFFFFFFFE)
+        else:
+            fields[name] = (draw(small), 0x3)
+    return match(**fields)
+
+
+@st.composite
+def states(draw: st.DrawFn) -> SwitchState:
+    flows = {}
+    for table in range(LAST_TABLE + 1):
+        for priority in range(draw(st.integers(1, 3))):
+            goto = draw(st.one_of(st.none(), st.integers(table + 1, LAST_TABLE))) if table < LAST_TABLE else None
+            # The lowest priority of a table matches every packet, so that few end in a miss.
+            condition = draw(matches()) if priority else match(eth_type=0x0800, ip_proto=6)
+            flow = Flow(table, priority + 1, condition, tuple(draw(st.lists(actions(table), max_size=4))), goto)
+            flows[flow.key] = flow
+    groups = {}
+    for number in (1, 2, 3):
+        final = st.one_of(outputs, st.builds(Resubmit, st.integers(3, LAST_TABLE)), cts(3))
+        bucket = st.builds(lambda first, last: Bucket((*first, last)), st.lists(writes(), max_size=2), final)
+        kind = draw(st.sampled_from(["all", "indirect"]))
+        groups[number] = Group(number, kind, tuple(draw(st.lists(
+            bucket, min_size=1, max_size=1 if kind == "indirect" else 3))))
+    return SwitchState(flows, groups)
+
+
+SENT = [(1, 40000, False), (2, 40001, False), (1, 40000, False), (3, 40000, True), (1, 40000, False)]
+
+
+def frame(sport: int, reply: bool) -> Packet:
+    """A TCP packet from 10.0.0.1 to 10.0.0.2:80, or one the other way."""
+    fields = {"eth_src": 0x020000000001, "eth_dst": 0x020000000002, "eth_type": 0x0800, "ip_proto": 6,
+              "ipv4_src": 0x0A000001, "ipv4_dst": 0x0A000002, "tcp_src": sport, "tcp_dst": 80, "ttl": 3,
+              "length": 64, "flags": 0x12 if reply else 0x02}
+    if reply:
+        fields |= {"ipv4_src": 0x0A000002, "ipv4_dst": 0x0A000001, "tcp_src": 80, "tcp_dst": sport}
+    return packet(**fields)
+
+
+def wire(fields: Packet) -> bytes:
+    ether = Ether(src=mac_text(fields["eth_src"]), dst=mac_text(fields["eth_dst"]), type=0x0800)
+    ip = IP(src=fields["ipv4_src"].to_bytes(4, "big"), dst=fields["ipv4_dst"].to_bytes(4, "big"), ttl=fields["ttl"]) \
+        if False else IP(src=_dotted(fields["ipv4_src"]), dst=_dotted(fields["ipv4_dst"]), ttl=fields["ttl"])
+    tcp = TCP(sport=fields["tcp_src"], dport=fields["tcp_dst"], flags=fields["flags"], seq=100, ack=101)
+    return bytes(ether / ip / tcp / b"0123456789")
+
+
+def _dotted(address: int) -> str:
+    return ".".join(str(part) for part in address.to_bytes(4, "big"))
+
+
+@pytest.fixture(scope="module")
+def ovs() -> Iterator[DummyOvs]:
+    if missing():
+        pytest.skip(missing() or "")
+    with DummyOvs() as started:
+        with started.transaction():
+            started.add_bridge("s1", dpid=1)
+            for port in PORTS:
+                started.add_port("s1", f"p{port}", port, tx_pcap=True)
+        yield started
+
+
+def disagreement(ovs: DummyOvs, state: SwitchState) -> str | None:
+    """Send a few packets to both and say where they differ."""
+    flows, groups = format_state(state)
+    ovs.ofctl("del-flows", "s1")
+    ovs.ofctl("del-groups", "s1")
+    ovs.appctl("dpctl/flush-conntrack")
+    ovs.ofctl("add-groups", "s1", "-", stdin=groups)
+    ovs.ofctl("add-flows", "s1", "-", stdin=flows)
+    network = Network(TOPOLOGY, {"s1": state})
+    connections = Connections()
+    for in_port, sport, reply in SENT:
+        sent = frame(sport, reply)
+        walk = walk_packet(network, sent, ("s1", in_port), connections=connections)[0]
+        connections = walk.connections
+        expected = Counter((fate.host, wire(fate.packet)) for fate in walk.of("delivered"))
+        ovs.receive(f"p{in_port}", wire(sent))
+        found: Counter[tuple[str | None, bytes]] = Counter()
+        for first, port in enumerate(PORTS):
+            found.update((f"h{port}", data) for data in ovs.sent(f"p{port}", 0 if first else None))
+        if found != expected:
+            return f"{in_port} {sport} {reply}: only OVS: {_say(found - expected)}; only walked: " \
+                   f"{_say(expected - found)}\n{flows}{groups}"
+    return None
+
+
+def _say(frames: Counter[tuple[str | None, bytes]]) -> list[str]:
+    return [f"{host} {Ether(data).summary()} {Ether(data).dst} ttl {Ether(data)[IP].ttl}"
+            for host, data in frames.elements()]
+
+
+@settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.generate],
+          suppress_health_check=list(HealthCheck))
+@given(states())
+def test_open_vswitch_does_the_same(ovs: DummyOvs, state: SwitchState) -> None:
+    assert disagreement(ovs, state) is None
