@@ -1,9 +1,9 @@
 """Connection tracking as a value: what is remembered goes in, what is remembered then comes out.
 
 What is modelled: entries per zone, their two directions, mark and label, destination translation and its
-reverse, the client's port moved aside where a translated tuple is taken. A connection never ends here, TCP's
-own states are not followed, and an ICMP error is invalid. Source: ovs-actions(7), "The ct Action", and
-ovs-fields(7), "Connection Tracking Fields".
+reverse, the client's port moved aside where a translated tuple is taken, and that a SYN/ACK opens nothing. A
+connection never ends here, TCP's other states are not followed, and an ICMP error is invalid. Sources:
+ovs-actions(7), "The ct Action"; ovs-fields(7), "Connection Tracking Fields"; lib/conntrack.c.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from controller_app.model.flow import CT_EST, CT_INV, CT_NEW, CT_RPL, CT_TRK, Nat
-from controller_app.verification.packet import ICMP, ICMPV6, IPV4, IPV6, TCP, UDP, Packet
+from controller_app.verification.packet import ACK, ICMP, ICMPV6, IPV4, IPV6, SYN, TCP, UDP, Packet
 
 _ECHO = {ICMP: ("icmp_type", (8, 0)), ICMPV6: ("icmpv6_type", (128, 129))}
 _PORT_NAMES = {TCP: ("tcp_src", "tcp_dst"), UDP: ("udp_src", "udp_dst")}
@@ -85,14 +85,15 @@ NOTHING = Write()
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """What tracking a packet gave: connections afterwards, ct_state, mark, label, and the fields that
-    translation changed."""
+    """What tracking a packet gave: connections afterwards, ct_state, mark, label, the fields that translation
+    changed, and whether the connection is remembered."""
 
     connections: Connections
     state: int
     mark: int = 0
     label: int = 0
     translated: Mapping[str, int] = field(default_factory=dict)
+    known: bool = False
 
 
 def tuple_of(packet: Packet) -> Tuple | None:
@@ -123,6 +124,8 @@ def track(connections: Connections, place: Place, packet: Packet, *, commit: boo
         return Tracked(connections, CT_TRK | CT_INV)
     found = connections.find(place, seen)
     if found is None:
+        if packet.get("tcp_flags", 0) & (SYN | ACK) == SYN | ACK:
+            return Tracked(connections, CT_TRK | CT_INV)
         if not commit:
             return Tracked(connections, CT_TRK | CT_NEW)
         entry, is_reply, state = _new(connections, place, seen, nat), False, CT_TRK | CT_NEW
@@ -137,7 +140,7 @@ def track(connections: Connections, place: Place, packet: Packet, *, commit: boo
     if nat is not None:
         # What leaves is the reverse of what the other direction looks like.
         translated = _difference(seen, (entry.original if is_reply else entry.reply).reverse())
-    return Tracked(connections.put(place, entry), state, entry.mark, entry.label, translated)
+    return Tracked(connections.put(place, entry), state, entry.mark, entry.label, translated, True)
 
 
 def _new(connections: Connections, place: Place, seen: Tuple, nat: Nat | None) -> Connection:

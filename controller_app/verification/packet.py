@@ -1,7 +1,7 @@
 """A packet as the switches see it: a frozen mapping of field names to numbers.
 
-The names are those of model.flow, and three that no flow can match: `ttl` (IP TTL or hop limit), `length`
-(bytes without FCS) and `icmp_id` (of an echo). A field that is absent is 0.
+The names are those of model.flow, and four that no flow can match: `ttl` (IP TTL or hop limit), `length`
+(bytes without FCS), `icmp_id` (of an echo) and `tcp_flags` (RFC 9293, 3.1). A field that is absent is 0.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _PORTS: Mapping[int, str] = {TCP: "tcp", UDP: "udp"}
 # What a switch keeps about a packet and what does not cross a cable.
 METADATA = frozenset({"in_port", "metadata", "ct_state", "ct_zone", "ct_mark", "ct_label",
                       *(name for name in FIELD_BITS if name.startswith("reg"))})
+SYN, ACK = 0x02, 0x10
 _TTL, _LENGTH = 64, 100
 
 
@@ -38,8 +39,8 @@ def on_wire(fields: Packet) -> Packet:
 
 def ip_packet(source: IPAddress, destination: IPAddress, protocol: int, sport: int = 0, dport: int = 0, *,
               eth_src: int, eth_dst: int, ttl: int = _TTL, length: int = _LENGTH) -> Packet:
-    """An IP frame. Ports are those of TCP and UDP; for ICMP an echo request is built with `sport` as its id,
-    or a reply when `dport` is 1."""
+    """An IP frame. Ports are those of TCP (a SYN) and UDP; for ICMP an echo request is built with `sport` as
+    its id, or a reply when `dport` is 1."""
     version = 4 if isinstance(source, IPv4Address) else 6
     fields = {"eth_src": eth_src, "eth_dst": eth_dst, "eth_type": IPV4 if version == 4 else IPV6,
               f"ipv{version}_src": int(source), f"ipv{version}_dst": int(destination), "ip_proto": protocol,
@@ -47,6 +48,8 @@ def ip_packet(source: IPAddress, destination: IPAddress, protocol: int, sport: i
     if protocol in _PORTS:
         fields[f"{_PORTS[protocol]}_src"] = sport
         fields[f"{_PORTS[protocol]}_dst"] = dport
+        if protocol == TCP:
+            fields["tcp_flags"] = SYN
     elif protocol == ICMP:
         fields |= {"icmp_type": 0 if dport == 1 else 8, "icmp_id": sport}
     elif protocol == ICMPV6:
@@ -88,13 +91,15 @@ def changed(fields: Packet, *, source: IPAddress | None = None, destination: IPA
 
 
 def reply_to(fields: Packet, *, eth_src: int, eth_dst: int) -> Packet:
-    """What the receiver of an IP packet answers: addresses and ports swapped, an echo answered."""
+    """What the receiver of an IP packet answers: addresses and ports swapped, a SYN and an echo answered."""
     ends = addresses(fields)
     if ends is None:
         raise ValueError("only IP packets have replies")
     sides = ports(fields) or (0, 0)
     answer = dict(changed(fields, source=ends[1], destination=ends[0], sport=sides[1], dport=sides[0],
                           eth_src=eth_src, eth_dst=eth_dst, ttl=_TTL))
+    if "tcp_flags" in answer:
+        answer["tcp_flags"] |= ACK
     for name, asked, answered in (("icmp_type", 8, 0), ("icmpv6_type", 128, 129)):
         if name in answer:
             answer[name] = answered if answer[name] == asked else asked

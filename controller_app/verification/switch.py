@@ -4,6 +4,8 @@ Sources: ovs-actions(7), OpenFlow 1.3.5 (5.4 to 5.12), and ofproto-dpif-xlate.c 
 
 - a bucket is an action set: set-fields run first, then one of group, output, resubmit and ct, in that order
   of preference, and nothing else; what it changed is forgotten after it;
+- after check_pkt_larger the rest of its list runs on a copy: whoever resubmitted here sees nothing of it;
+  as the last of a list it does nothing;
 - an output to the port the packet came from does nothing, unless in_port was overwritten before;
 - after ct() the connection's fields are gone from this packet; what it translated is seen by later look-ups
   only in the table that ct() names, and by whoever receives the packet.
@@ -34,7 +36,7 @@ from controller_app.model.flow import (
     SwitchState,
     ToGroup,
 )
-from controller_app.verification.conntrack import NOTHING, Connections, Write, track
+from controller_app.verification.conntrack import NOTHING, Connections, Place, Write, track
 from controller_app.verification.lookup import FlowIndex
 from controller_app.verification.packet import IPV4, IPV6, Packet, on_wire
 
@@ -74,12 +76,18 @@ class _Packet:
     fields: dict[str, int]
     hidden: dict[str, int] = field(default_factory=dict)  # translated, not yet seen by look-ups
     rules: list[Flow] = field(default_factory=list)
+    # Where it was tracked last, what it looked like there, and whether that translated it.
+    tracked: tuple[Place, Packet, bool] | None = None
 
     def copy(self) -> _Packet:
-        return _Packet(dict(self.fields), dict(self.hidden), list(self.rules))
+        return _Packet(dict(self.fields), dict(self.hidden), list(self.rules), self.tracked)
 
     def read(self, part: SubField) -> int:
         return self.fields.get(part.field, 0) >> part.offset & ((1 << part.bits) - 1)
+
+    def check_length(self, action: CheckPacketLarger) -> None:
+        larger = self.fields.get("length", 0) > action.size
+        self.write(action.target.field, larger << action.target.offset, 1 << action.target.offset)
 
     def write(self, name: str, value: int, mask: int) -> None:
         if name == "in_port":
@@ -106,6 +114,10 @@ class SwitchRun:
     def run(self, packet: Packet, in_port: int, table: int = 0) -> list[Result]:
         """Process a frame that arrived at a port."""
         self._table(table, _Packet({**on_wire(packet), "in_port": in_port}), 0, True)
+        # A switch that gives up does nothing at all with the packet.
+        gave_up = [result for result in self.results if result.looped]
+        if gave_up:
+            self.results = gave_up[:1]
         return self.results
 
     # `last` says that nothing is done with this packet afterwards: then doing nothing is dropping it.
@@ -126,6 +138,13 @@ class SwitchRun:
     def _list(self, actions: tuple[Action, ...], packet: _Packet, depth: int, last: bool, table: int,
               goto: int | None = None) -> None:
         for position, action in enumerate(actions):
+            if isinstance(action, CheckPacketLarger):
+                rest = actions[position + 1:]
+                if rest or goto is not None:
+                    copy = packet.copy()
+                    copy.check_length(action)
+                    self._list(rest, copy, depth, last, table, goto)
+                return
             final = last and goto is None and position == len(actions) - 1
             if not self._act(action, packet, depth, final, table):
                 return
@@ -142,9 +161,6 @@ class SwitchRun:
             case Move(source=source, target=target):
                 packet.write(target.field, packet.read(source) << target.offset,
                              ((1 << target.bits) - 1) << target.offset)
-            case CheckPacketLarger(size=size, target=target):
-                larger = packet.fields.get("length", 0) > size
-                packet.write(target.field, larger << target.offset, 1 << target.offset)
             case DecTtl():
                 return self._dec_ttl(packet)
             case Output():
@@ -193,7 +209,10 @@ class SwitchRun:
             return
         taken = self._buckets(group, packet)
         for bucket in taken:
-            self._bucket(bucket, packet.copy(), depth + 1, table)
+            copy = packet.copy()
+            self._bucket(bucket, copy, depth + 1, table)
+            # Fields are put back after a bucket. What ct() did to the packet itself is not.
+            packet.hidden, packet.tracked = {**packet.hidden, **copy.hidden}, copy.tracked
         if not taken:
             self._end(packet, f"group {number} has no bucket that is up")
 
@@ -234,10 +253,18 @@ class SwitchRun:
             if name in writes:
                 old = writes[name]
                 writes[name] = Write(old.value & ~mask | value, old.mask | mask)
-        tracked = track(self.connections, (self._datapath, zone), real, commit=action.commit, nat=action.nat,
+        place = (self._datapath, zone)
+        translated = False
+        if packet.tracked is not None and packet.tracked[0] == place:
+            # The connection stays with the packet, and translates it once.
+            real, translated = dict(packet.tracked[1]), packet.tracked[2]
+        tracked = track(self.connections, place, real, commit=action.commit, nat=action.nat,
                         mark=writes["ct_mark"], label=writes["ct_label"])
         self.connections = tracked.connections
-        packet.hidden |= tracked.translated
+        if not translated:
+            packet.hidden |= tracked.translated
+        if tracked.known:
+            packet.tracked = (place, real, translated or bool(tracked.translated))
         for name in _CT_FIELDS:
             packet.fields.pop(name, None)
         if action.table is None:

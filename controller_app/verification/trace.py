@@ -42,7 +42,8 @@ def trace(policy: Policy, topology: Topology, state: FlowState, allocation: Allo
 
     `{"forward": [hop...], "return": [hop...], "functions": ["fw1"], "verdict": "delivered", ...}` with hops
     as in `explain.hop_document`; `verdict` is delivered, dropped, controller, lost or looped; `functions` are
-    instance names in the order they are met. Where only a switch's hash decides, the main document is the way
+    instance names in the order they are met; `copies` and `return_copies` list `{"tap": "ids1", "hops": [...]}`
+    from the switch on that makes the copy. Where only a switch's hash decides, the main document is the way
     that most of the 256 slots take, and `candidates` lists every way with its number of slots. With `slot`
     (0 to 255, asked of the switch) there is one way and no candidates.
     """
@@ -94,6 +95,8 @@ def _way(checker: Checker, frame: Packet, wanted: Expectation, sender: str, walk
         "return": [],
         "functions": [] if main is None else _instances(checker, main),
         "taps": [_instance(checker, fate.host) for fate in walk.of("tapped")],
+        "copies": _copies(checker, walk, allocation),
+        "return_copies": [],
         "verdict": "dropped" if main is None else main.kind,
         "host": None if main is None else main.host,
     }
@@ -105,12 +108,28 @@ def _way(checker: Checker, frame: Packet, wanted: Expectation, sender: str, walk
         back = walk_from(checker.network, answer, main.host, connections=walk.connections, slots=walk.slots)
         returned = back[0].main
         document["return"] = _hops(returned, allocation)
+        document["return_copies"] = _copies(checker, back[0], allocation)
         document["return_verdict"] = "dropped" if returned is None else returned.kind
     return document
 
 
 def _hops(fate: Fate | None, allocation: Allocation | None) -> list[dict[str, Any]]:
     return [] if fate is None else [hop_document(hop, allocation) for hop in fate.hops]
+
+
+def _copies(checker: Checker, walk: Walk, allocation: Allocation | None) -> list[dict[str, Any]]:
+    """The ways of a packet's copies: which tap, and the hops from the switch on that made the copy."""
+    main = walk.main
+    found = []
+    for fate in walk.of("tapped"):
+        together = 0  # hops at which copy and packet still arrived as one
+        for own, others in zip(fate.hops, main.hops if main is not None else (), strict=False):
+            if (own.switch, own.in_port, own.packet) != (others.switch, others.in_port, others.packet):
+                break
+            together += 1
+        hops = [hop_document(hop, allocation) for hop in fate.hops[max(together - 1, 0):]]
+        found.append({"tap": _instance(checker, fate.host), "hops": hops})
+    return found
 
 
 def _instances(checker: Checker, fate: Fate) -> list[str]:

@@ -16,6 +16,7 @@ from controller_app.verification.evaluate import Evaluator, Expectation
 from controller_app.verification.explain import hop_document
 from controller_app.verification.judge import Judge, members_of
 from controller_app.verification.packet import (
+    ACK,
     Packet,
     addresses,
     changed,
@@ -182,6 +183,7 @@ class Checker:
             return found
         # A later packet: the same way, whatever the groups would choose now.
         slots = (ALL_SLOTS & ~walk.slots or ALL_SLOTS) if sticky else walk.slots
+        packet = changed(packet, tcp_flags=ACK) if "tcp_flags" in packet else packet
         for later in walk_from(self.network, packet, tried.host, connections=connections, slots=slots):
             problems = self.judge.problems(wanted, packet, later)
             for again in later.of("delivered"):

@@ -10,7 +10,7 @@ packet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -280,11 +280,3 @@ class _Arrival:
     hops: tuple[Hop, ...] = ()
     visits: tuple[Visit, ...] = ()
     seen: frozenset[tuple[str, int, frozenset[tuple[str, int]]]] = frozenset()
-
-
-def rules_of(walk: Walk) -> Iterator[tuple[str, Flow]]:
-    """Every (switch, flow) that any copy of the packet hit, in order."""
-    for fate in walk.fates:
-        for hop in fate.hops:
-            for flow in hop.rules:
-                yield hop.switch, flow

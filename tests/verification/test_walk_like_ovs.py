@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 
 import pytest
 from dummy_ovs import DummyOvs, missing
@@ -82,13 +83,16 @@ def cts(draw: st.DrawFn, upwards: int) -> Ct:
     nat = draw(st.sampled_from([None, None, Nat(), Nat(0x0A000009, 8000), Nat(0x0A000008)])) if commit else \
         draw(st.sampled_from([None, Nat()]))
     table = draw(st.one_of(st.none(), st.integers(upwards, LAST_TABLE))) if upwards <= LAST_TABLE else None
-    zone = draw(st.one_of(st.integers(1, 2), st.just(SubField("reg0", 0, 16))))
+    # Seldom the same zone twice in one pipeline: what a second pass does depends on the datapath.
+    zone = draw(st.one_of(st.integers(1, 1000), st.just(SubField("reg0", 0, 16))))
     return Ct(zone, commit, table, nat, tuple(draw(executed)) if commit else ())
 
 
 def actions(table: int, nested: bool = True) -> st.SearchStrategy[Action]:
-    choices = [outputs, writes(), st.just(DecTtl()), cts(table + 1), st.builds(ToGroup, st.integers(1, 3)),
+    choices = [outputs, writes(), st.just(DecTtl()), cts(table + 1),
                st.just(CheckPacketLarger(60, SubField("reg0", 1, 1)))]
+    if table < 3:  # groups send packets to the tables after these
+        choices.append(st.builds(ToGroup, st.integers(1, 3)))
     if table < LAST_TABLE:
         choices.append(st.builds(Resubmit, st.integers(table + 1, LAST_TABLE)))
     if nested:
@@ -143,7 +147,7 @@ def frame(sport: int, reply: bool) -> Packet:
     """A TCP packet from 10.0.0.1 to 10.0.0.2:80, or one the other way."""
     fields = {"eth_src": 0x020000000001, "eth_dst": 0x020000000002, "eth_type": 0x0800, "ip_proto": 6,
               "ipv4_src": 0x0A000001, "ipv4_dst": 0x0A000002, "tcp_src": sport, "tcp_dst": 80, "ttl": 3,
-              "length": 64, "flags": 0x12 if reply else 0x02}
+              "length": 64, "tcp_flags": 0x12 if reply else 0x02}
     if reply:
         fields |= {"ipv4_src": 0x0A000002, "ipv4_dst": 0x0A000001, "tcp_src": 80, "tcp_dst": sport}
     return packet(**fields)
@@ -151,14 +155,9 @@ def frame(sport: int, reply: bool) -> Packet:
 
 def wire(fields: Packet) -> bytes:
     ether = Ether(src=mac_text(fields["eth_src"]), dst=mac_text(fields["eth_dst"]), type=0x0800)
-    ip = IP(src=fields["ipv4_src"].to_bytes(4, "big"), dst=fields["ipv4_dst"].to_bytes(4, "big"), ttl=fields["ttl"]) \
-        if False else IP(src=_dotted(fields["ipv4_src"]), dst=_dotted(fields["ipv4_dst"]), ttl=fields["ttl"])
-    tcp = TCP(sport=fields["tcp_src"], dport=fields["tcp_dst"], flags=fields["flags"], seq=100, ack=101)
+    ip = IP(src=str(IPv4Address(fields["ipv4_src"])), dst=str(IPv4Address(fields["ipv4_dst"])), ttl=fields["ttl"])
+    tcp = TCP(sport=fields["tcp_src"], dport=fields["tcp_dst"], flags=fields["tcp_flags"], seq=100, ack=101)
     return bytes(ether / ip / tcp / b"0123456789")
-
-
-def _dotted(address: int) -> str:
-    return ".".join(str(part) for part in address.to_bytes(4, "big"))
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +180,7 @@ def disagreement(ovs: DummyOvs, state: SwitchState) -> str | None:
     ovs.appctl("dpctl/flush-conntrack")
     ovs.ofctl("add-groups", "s1", "-", stdin=groups)
     ovs.ofctl("add-flows", "s1", "-", stdin=flows)
+    ovs.appctl("revalidator/purge")  # what the datapath cached of the flows before
     network = Network(TOPOLOGY, {"s1": state})
     connections = Connections()
     for in_port, sport, reply in SENT:
@@ -190,8 +190,11 @@ def disagreement(ovs: DummyOvs, state: SwitchState) -> str | None:
         expected = Counter((fate.host, wire(fate.packet)) for fate in walk.of("delivered"))
         ovs.receive(f"p{in_port}", wire(sent))
         found: Counter[tuple[str | None, bytes]] = Counter()
-        for first, port in enumerate(PORTS):
-            found.update((f"h{port}", data) for data in ovs.sent(f"p{port}", 0 if first else None))
+        for _ in range(25):  # half a second at most; what should not come had 20 ms to come
+            for first, port in enumerate(PORTS):
+                found.update((f"h{port}", data) for data in ovs.sent(f"p{port}", 0 if first else None))
+            if found.total() >= expected.total():
+                break
         if found != expected:
             return f"{in_port} {sport} {reply}: only OVS: {_say(found - expected)}; only walked: " \
                    f"{_say(expected - found)}\n{flows}{groups}"
@@ -203,7 +206,7 @@ def _say(frames: Counter[tuple[str | None, bytes]]) -> list[str]:
             for host, data in frames.elements()]
 
 
-@settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.generate],
+@settings(max_examples=25, derandomize=True, deadline=None, phases=[Phase.explicit, Phase.generate],
           suppress_health_check=list(HealthCheck))
 @given(states())
 def test_open_vswitch_does_the_same(ovs: DummyOvs, state: SwitchState) -> None:
