@@ -76,7 +76,7 @@ def zoo_lab(path: Path) -> tuple[Topology, Policy] | None:
     part = sorted(max(nx.connected_components(bare.graph), key=lambda nodes: (len(nodes), min(nodes))))
     if len(part) < 4:
         return None
-    highest = {name: 0 for name in bare.switches}
+    highest = dict.fromkeys(bare.switches, 0)
     for end in bare.link_ports:
         assert isinstance(end.port, int)
         highest[end.switch] = max(highest[end.switch], end.port)

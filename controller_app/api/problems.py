@@ -1,0 +1,73 @@
+"""Errors as RFC 9457 problem documents, with the positions that `chainctl validate` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from controller_app.api.views import problem
+from controller_app.model.position import PolicyError
+from controller_app.runtime import Busy
+from controller_app.store.interface import StoreError
+from controller_app.verification.trace import TraceError
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Refused(Exception):
+    """A request that cannot be done: the status, a short title, and what to do."""
+
+    def __init__(self, status: int, title: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.title, self.detail = status, title, detail
+
+
+def document(status: int, title: str, detail: str, **more: Any) -> JSONResponse:
+    """A problem document as a response."""
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
+    return JSONResponse(body, status, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of the app become a problem document."""
+
+    @app.exception_handler(PolicyError)
+    async def policy(_: Request, error: PolicyError) -> JSONResponse:
+        return document(
+            422,
+            "The policy cannot be used",
+            str(error),
+            problems=[problem(item) for item in error.diagnostics],
+        )
+
+    @app.exception_handler(Refused)
+    async def refused(_: Request, error: Refused) -> JSONResponse:
+        response = document(error.status, error.title, error.detail)
+        if error.status == 401:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        return response
+
+    @app.exception_handler(TraceError)
+    async def untraceable(_: Request, error: TraceError) -> JSONResponse:
+        return document(422, "The packet cannot be traced", str(error))
+
+    @app.exception_handler(StoreError)
+    async def store(_: Request, error: StoreError) -> JSONResponse:
+        return document(500, "The store cannot be used", str(error))
+
+    @app.exception_handler(Busy)
+    async def busy(_: Request, error: Busy) -> JSONResponse:
+        return document(503, "The controller is busy", str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def request(_: Request, error: RequestValidationError) -> JSONResponse:
+        said = "; ".join(f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
+        return document(422, "The request cannot be used", said)
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> JSONResponse:
+        return document(error.status_code, str(error.detail), str(error.detail))

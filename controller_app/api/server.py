@@ -1,0 +1,326 @@
+"""The REST interface under /api/v1, and the thread that serves it."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import re
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Annotated, Any
+
+import uvicorn
+from fastapi import Body, FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from controller_app.api import views
+from controller_app.api.problems import Refused, document, install
+from controller_app.conductor import Computed, Conductor
+from controller_app.live_trace import live_trace
+from controller_app.model.position import Diagnostic
+from controller_app.policies import Intent
+from controller_app.policy.source_text import MAX_BYTES
+from controller_app.runtime import Runtime
+from controller_app.settings import SettingsError
+from controller_app.verification.trace import PacketSpec, TraceError
+from controller_app.verification.verify import verify
+
+LOG = logging.getLogger(__name__)
+CONFIRM_TIME = 20.0  # seconds to wait for switches to confirm a change
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
+
+
+class ApiError(SettingsError):
+    """The server cannot be started; the text says why and what to do."""
+
+
+class PoliciesRequest(BaseModel):
+    """Several policies at once, by name, each as YAML or JSON text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    policies: dict[str, str]
+
+
+class TraceRequest(BaseModel):
+    """The packet to trace."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    source: Annotated[str, Field(alias="from")]
+    to: str
+    proto: str = "tcp"
+    sport: Annotated[int, Field(ge=0, le=65535)] = 40000
+    dport: Annotated[int, Field(ge=0, le=65535)] = 80
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A change that was checked: what would be wanted, and what it would do."""
+
+    intent: Intent
+    computed: Computed
+    warnings: tuple[Diagnostic, ...]
+    plan: dict[str, Any]
+
+
+def create_app(runtime: Runtime, token: str | None = None) -> FastAPI:
+    """The application. With a token every request but the health checks has to carry it."""
+    app = FastAPI(title="Chainsteer", version="1", openapi_url="/openapi.json", docs_url=None, redoc_url=None)
+    install(app)
+
+    @app.middleware("http")
+    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        if request.url.path.startswith("/api/"):
+            if token is not None:
+                given = request.headers.get("authorization", "")
+                if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+                    response = document(
+                        401,
+                        "No token, or the wrong one",
+                        "send the controller's token: chainctl --token, or CHAINCTL_TOKEN",
+                    )
+                    response.headers["WWW-Authenticate"] = "Bearer"
+                    return response
+            elif not is_loopback(_host_of(request.headers.get("host", ""))):
+                # A web page whose name was pointed at this machine must not speak for its user.
+                return document(
+                    403,
+                    "Not a name of this machine",
+                    "without a token, address the controller as 127.0.0.1, [::1] or localhost",
+                )
+        return await call_next(request)
+
+    @app.get("/healthz", response_class=PlainTextResponse)
+    def healthy() -> str:
+        """The control thread answers."""
+        runtime.call(lambda _: None)
+        return "ok\n"
+
+    @app.get("/readyz", response_model=None)
+    def ready() -> Response:
+        """Every connected switch holds what it should, and that fits the network as it is."""
+        missing, problem = runtime.call(lambda c: (c.unconfirmed(), c.problem))
+        if missing or problem:
+            said = problem or f"switches not in sync: {', '.join(missing)}"
+            return document(503, "Not ready", said)
+        return PlainTextResponse("ok\n")
+
+    @app.get("/api/v1/policies/{name}", response_class=PlainTextResponse)
+    def get_policy(name: str) -> Response:
+        """A policy as it was applied."""
+        text = runtime.call(lambda c: c.intent.text(name))
+        if text is None:
+            raise Refused(404, "No such policy", f"no policy is named {name!r}; see /api/v1/policies")
+        return PlainTextResponse(text, media_type="application/yaml")
+
+    @app.put("/api/v1/policies/{name}")
+    async def put_policy(name: str, request: Request, dry_run: bool = False) -> dict[str, Any]:
+        """Apply a policy (YAML or JSON). Answers when every connected switch confirmed, or says which has
+        not."""
+        _check_name(name)
+        text = await _text(request)
+        return await run_in_threadpool(
+            _change, runtime, lambda intent: intent.put({name: text}), f"apply {name}", dry_run
+        )
+
+    @app.post("/api/v1/policies")
+    def put_policies(wanted: Annotated[PoliciesRequest, Body()], dry_run: bool = False) -> dict[str, Any]:
+        """Apply several policies as one change."""
+        for name in wanted.policies:
+            _check_name(name)
+        return _change(
+            runtime,
+            lambda intent: intent.put(wanted.policies),
+            "apply " + ", ".join(wanted.policies),
+            dry_run,
+        )
+
+    @app.delete("/api/v1/policies/{name}")
+    def delete_policy(name: str, dry_run: bool = False) -> dict[str, Any]:
+        """Take a policy away."""
+
+        def without(intent: Intent) -> Intent:
+            if name not in intent.names:
+                raise Refused(404, "No such policy", f"no policy is named {name!r}; see /api/v1/policies")
+            return intent.delete(name)
+
+        return _change(runtime, without, f"delete {name}", dry_run)
+
+    @app.get("/api/v1/plan")
+    def plan() -> dict[str, Any]:
+        """What the policies as they are applied would still change on the switches: nothing, when all of
+        them confirmed."""
+        return runtime.call(_outstanding)
+
+    @app.get("/api/v1/topology")
+    def topology() -> dict[str, Any]:
+        """Switches, usable links and hosts."""
+        return runtime.call(views.topology)
+
+    @app.get("/api/v1/flows")
+    def flows(switch: str | None = None) -> dict[str, Any]:
+        """The rules the switches are to hold."""
+
+        def listed(conductor: Conductor) -> dict[str, Any]:
+            if switch is not None and switch not in conductor.topology.switches:
+                raise Refused(404, "No such switch", f"no switch is named {switch!r}; see /api/v1/switches")
+            return views.flows(conductor, switch)
+
+        return runtime.call(listed)
+
+    @app.post("/api/v1/trace")
+    def trace(wanted: Annotated[TraceRequest, Body()]) -> dict[str, Any]:
+        """A packet's way there and back, as the switches take it now."""
+        try:
+            target = ip_address(wanted.to)
+        except ValueError:
+            raise TraceError(f"{wanted.to!r} is not an IP address") from None
+        return live_trace(
+            runtime, PacketSpec(wanted.source, target, wanted.proto, wanted.sport, wanted.dport)
+        )
+
+    for kind, view in views.KINDS.items():
+        _add_kind(app, runtime, kind, view)
+    return app
+
+
+def _add_kind(app: FastAPI, runtime: Runtime, kind: str, view: Callable[[Conductor], dict[str, Any]]) -> None:
+    def listed() -> dict[str, Any]:
+        return runtime.call(view)
+
+    app.get(f"/api/v1/{kind}", name=kind, description=view.__doc__)(listed)
+
+
+def _check_name(name: str) -> None:
+    if not NAME.match(name):
+        raise Refused(
+            422,
+            "Not a name",
+            f"{name!r}: a policy's name has letters, digits, '.', '_' and '-', at "
+            "most 63, and starts with a letter or digit",
+        )
+
+
+async def _text(request: Request) -> str:
+    data = bytearray()
+    async for piece in request.stream():
+        data += piece
+        if len(data) > MAX_BYTES:
+            raise Refused(413, "Too large", f"a policy has at most {MAX_BYTES} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Refused(
+            422, "Not text", f"the policy is not UTF-8: {error.reason} at byte {error.start}"
+        ) from None
+
+
+def _change(runtime: Runtime, edit: Callable[[Intent], Intent], what: str, dry_run: bool) -> dict[str, Any]:
+    """Check a change and, unless it is a dry run, make it and wait for the switches."""
+
+    def prepare(conductor: Conductor) -> _Change:
+        intent = edit(conductor.intent)
+        computed, warnings = conductor.check(intent)
+        change = _Change(intent, computed, warnings, conductor.plan(computed).to_json())
+        if not dry_run:
+            conductor.adopt(intent, computed, what, time.time())
+        return change
+
+    change = runtime.call(prepare)
+    answer = {**change.plan, "warnings": [views.problem(item) for item in change.warnings]}
+    if dry_run:
+        now = change.computed
+        return {
+            **answer,
+            "verification": verify(now.policy, now.topology, now.state, now.allocation).to_json(),
+        }
+    waiting = runtime.wait_confirmed(CONFIRM_TIME)
+    return {**answer, "confirmed": not waiting, "waiting": waiting}
+
+
+def _outstanding(conductor: Conductor) -> dict[str, Any]:
+    changes = {}
+    for dpid, conversation in conductor.conversations.items():
+        outstanding = conversation.sync.outstanding
+        if conversation.connected and outstanding:
+            changes[conductor.name_of(dpid)] = outstanding.to_json()
+    return {"changes": changes, "affected": {"chains": [], "services": []}, "verification": None}
+
+
+# -- the thread --------------------------------------------------------------------------------------------
+
+
+class ApiServer:
+    """Serves the application in a thread of its own."""
+
+    def __init__(self, runtime: Runtime, address: tuple[str, int], token: str | None = None) -> None:
+        """Take the address (host, port) at once. ApiError when it is taken, or reachable by others without a
+        token."""
+        host, port = address
+        if not is_loopback(host) and not token:
+            raise ApiError(
+                f"--api-listen {host}:{port} can be reached from elsewhere, so it needs a token: set "
+                "CHAINSTEER_TOKEN, or listen on 127.0.0.1"
+            )
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._socket = socket.create_server((host, port), family=family)
+        except OSError as error:
+            raise ApiError(
+                f"--api-listen {host}:{port}: {error.strerror or error}; see who uses the port with "
+                "`ss -ltnp`, or choose another"
+            ) from None
+        config = uvicorn.Config(
+            create_app(runtime, token or None),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve, name="api", daemon=True)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, port = self._socket.getsockname()[:2]
+        return host, port
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish open requests and end."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(5)
+        self._socket.close()
+
+    def _serve(self) -> None:
+        try:
+            self._server.run(sockets=[self._socket])
+        except Exception:
+            # The network is steered on without its interface; a supervisor sees /healthz fail.
+            LOG.exception("the REST interface ended")
+
+
+def is_loopback(host: str) -> bool:
+    """Is this a name or address of the machine itself that nobody else reaches?"""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _host_of(header: str) -> str:
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.rpartition(":")[0] if ":" in header else header

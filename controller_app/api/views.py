@@ -1,0 +1,268 @@
+"""The running controller's state as JSON documents."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from controller_app.conductor import Conductor
+from controller_app.model.flow import Flow
+from controller_app.model.policy import Party, Selector
+from controller_app.model.position import Diagnostic
+from controller_app.pipeline.cookies import object_name
+from controller_app.pipeline.ofctl import format_actions, format_match
+from controller_app.pipeline.tables import TABLE_NAMES
+from controller_app.policy.membership import memberships
+
+Document = dict[str, Any]
+
+
+def topology(conductor: Conductor) -> Document:
+    """The network as it is taken to be."""
+    found = conductor.topology
+    return {
+        "switches": [
+            {"name": s.name, "dpid": f"{s.dpid:#x}", "rack": s.rack, "zone": s.zone, "region": s.region}
+            for s in found.switches.values()
+        ],
+        "links": links(conductor)["links"],
+        "hosts": hosts(conductor)["hosts"],
+        "disagreements": list(conductor.disagreements),
+    }
+
+
+def links(conductor: Conductor) -> Document:
+    """Links that are usable now."""
+    return {
+        "links": [
+            {
+                "name": f"{link.a}-{link.b}",
+                "ends": [str(link.a), str(link.b)],
+                "cost": link.cost,
+                "latency": link.latency,
+                "bandwidth": link.bandwidth,
+                "kind": link.kind,
+            }
+            for link in conductor.topology.links
+        ]
+    }
+
+
+def switches(conductor: Conductor) -> Document:
+    """Every switch, with what it holds and whether that is what it should."""
+    listed = []
+    ports = conductor.ports
+    for switch in conductor.topology.switches.values():
+        conversation = conductor.conversations.get(switch.dpid)
+        wanted = conductor.computed.state.get(switch.name)
+        listed.append(
+            {
+                "name": switch.name,
+                "dpid": f"{switch.dpid:#x}",
+                "connected": conversation is not None and conversation.connected,
+                "in_sync": conversation is not None and conversation.sync.in_sync,
+                "problem": None if conversation is None else conversation.sync.problem,
+                "flows": 0 if wanted is None else len(wanted.flows),
+                "groups": 0 if wanted is None else len(wanted.groups),
+                "foreign_flows": 0 if conversation is None else conversation.foreign_flows,
+                "ports": [
+                    {"number": port.number, "name": port.name, "up": port.up}
+                    for _, port in sorted(ports.get(switch.dpid, {}).items())
+                    if port.physical
+                ],
+            }
+        )
+    return {"switches": listed}
+
+
+def hosts(conductor: Conductor) -> Document:
+    """Every host, declared or found."""
+    found = conductor.topology
+    members = memberships(conductor.intent.policy, found)
+    listed = []
+    for host in found.hosts.values():
+        member = members.get(host.name)
+        listed.append(
+            {
+                "name": host.name,
+                "attach": {arm: str(end) for arm, end in host.attach.items()}
+                if len(host.attach) > 1
+                else str(next(iter(host.attach.values()))),
+                "ips": [str(ip) for ip in host.ips],
+                "mac": host.mac,
+                "declared": conductor.is_declared(host.name),
+                "tenant": None if member is None else member.tenant,
+                "network": None if member is None else member.network,
+            }
+        )
+    return {"hosts": listed}
+
+
+def functions(conductor: Conductor) -> Document:
+    """Functions, their instances, and how many of 256 slots each instance has."""
+    listed = []
+    for tenant in conductor.intent.policy.tenants.values():
+        for function in tenant.functions.values():
+            slots = Counter(
+                conductor.computed.allocation.slots.get(f"functions/{tenant.name}/{function.name}")
+            )
+            listed.append(
+                {
+                    "name": function.name,
+                    "tenant": tenant.name,
+                    "kind": function.kind,
+                    "mode": function.mode,
+                    "instances": [
+                        {"name": i.name, "host": i.host, "weight": i.weight, "slots": slots[i.name]}
+                        for i in function.instances.values()
+                    ],
+                }
+            )
+    return {"functions": listed}
+
+
+def chains(conductor: Conductor) -> Document:
+    """Chains, and the classifiers that lead into them."""
+    return {
+        "chains": [
+            {
+                "name": chain.name,
+                "tenant": tenant.name,
+                "through": list(chain.through),
+                "return": chain.returns,
+                "transport": chain.transport,
+                "stickiness": chain.stickiness,
+                "spread": chain.spread,
+                "classifiers": [c.name for c in tenant.classifiers.values() if c.then.chain == chain.name],
+            }
+            for tenant in conductor.intent.policy.tenants.values()
+            for chain in tenant.chains.values()
+        ]
+    }
+
+
+def classifiers(conductor: Conductor) -> Document:
+    """Classifiers, with where they are written."""
+    return {
+        "classifiers": [
+            {
+                "name": item.name,
+                "tenant": tenant.name,
+                "from": _party(item.source),
+                "to": _party(item.destination),
+                "traffic": [_traffic(t.protocol, t.low, t.high) for t in item.traffic],
+                "then": item.then.action if item.then.chain is None else {"chain": item.then.chain},
+                "priority": item.priority,
+                "position": str(item.where),
+            }
+            for tenant in conductor.intent.policy.tenants.values()
+            for item in tenant.classifiers.values()
+        ]
+    }
+
+
+def services(conductor: Conductor) -> Document:
+    """Services, their addresses, and how many of 256 slots each provider has."""
+    listed = []
+    allocation = conductor.computed.allocation
+    for tenant in conductor.intent.policy.tenants.values():
+        for service in tenant.services.values():
+            key = f"{tenant.name}/{service.name}"
+            providers = Counter(allocation.slots.get(f"services/{key}"))
+            listed.append(
+                {
+                    "name": service.name,
+                    "tenant": tenant.name,
+                    "network": service.network,
+                    "ips": list(allocation.addresses.get(key, ())),
+                    "ports": [str(port) for port in service.ports],
+                    "selector": service.selector.text,
+                    "providers": [
+                        {"endpoint": name, "host": tenant.endpoints[name].host, "slots": count}
+                        for name, count in sorted(providers.items())
+                        if name in tenant.endpoints
+                    ],
+                }
+            )
+    return {"services": listed}
+
+
+def policies(conductor: Conductor) -> Document:
+    """The applied policies."""
+    return {
+        "policies": [
+            {"name": name, "file": conductor.intent.stored[name].file or None}
+            for name in conductor.intent.names
+        ]
+    }
+
+
+def flows(conductor: Conductor, switch: str | None = None) -> Document:
+    """What the switches are to hold, readable."""
+    allocation = conductor.computed.allocation
+    return {
+        "flows": [
+            _flow(name, flow, object_name(flow.cookie, allocation))
+            for name, state in conductor.computed.state.items()
+            if switch in (None, name)
+            for flow in sorted(state.flows.values(), key=lambda f: (f.table, -f.priority, f.match))
+        ]
+    }
+
+
+def revisions(conductor: Conductor) -> Document:
+    """What was applied, the newest first."""
+    return {
+        "revisions": [{"number": r.number, "at": r.at, "what": r.what} for r in conductor.store.revisions()]
+    }
+
+
+def problem(diagnostic: Diagnostic) -> Document:
+    """A diagnostic with its position."""
+    place = diagnostic.position
+    return {
+        "file": place.file,
+        "line": place.line,
+        "column": place.column,
+        "path": diagnostic.path,
+        "what": diagnostic.what,
+        "remedy": diagnostic.remedy,
+        "severity": diagnostic.severity,
+    }
+
+
+KINDS = {
+    "switches": switches,
+    "links": links,
+    "hosts": hosts,
+    "functions": functions,
+    "chains": chains,
+    "classifiers": classifiers,
+    "services": services,
+    "policies": policies,
+    "revisions": revisions,
+}
+
+
+def _flow(switch: str, flow: Flow, owner: str | None) -> Document:
+    return {
+        "switch": switch,
+        "table": TABLE_NAMES.get(flow.table, str(flow.table)),
+        "priority": flow.priority,
+        "match": ",".join(format_match(flow.match)),
+        "object": owner,
+        "actions": format_actions(flow.actions, flow.goto, TABLE_NAMES),
+    }
+
+
+def _party(party: Party) -> str | Document:
+    if party.kind == "any":
+        return "any"
+    value = party.value.text if isinstance(party.value, Selector) else str(party.value)
+    return {party.kind: value}
+
+
+def _traffic(protocol: str, low: int, high: int) -> str:
+    if protocol == "icmp" or (low, high) == (0, 65535):
+        return protocol
+    return f"{protocol}/{low}" if low == high else f"{protocol}/{low}-{high}"

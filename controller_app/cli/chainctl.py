@@ -1,0 +1,115 @@
+"""`chainctl`: what there is, what would change, change it, and see where packets go."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from controller_app.cli.common import BEFORE, Failure, NobodyReads
+
+app = typer.Typer(
+    name="chainctl",
+    help="Steer traffic through service chains: check, plan, apply, look.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+VERBS = ("validate", "path", "compile", "verify", "trace", "plan", "apply", "delete", "get", "lab", "doctor")
+_COMMON = {"--controller": "controller", "--token": "token", "-o": "output", "--output": "output"}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and end the process: 0 fine, 1 error; plan ends with 2 where there are changes."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command; returns the exit code. No error ever shows a traceback, unless CHAINCTL_DEBUG is set."""
+    try:
+        arguments = take_common(list(argv))
+        _register(next((word for word in arguments if word in VERBS), None))
+        code = app(arguments, standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except (BrokenPipeError, NobodyReads):
+        # Whoever read has seen enough. What is still buffered must not raise it again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if os.environ.get("CHAINCTL_DEBUG"):
+            raise
+        print(_line(error), file=sys.stderr)
+        return 1
+
+
+def _line(error: Exception) -> str:
+    """What went wrong, for people."""
+    import click
+
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        hint = f"; see `{context.command_path} --help`" if context is not None else ""
+        return f"{error.format_message().rstrip('.')}{hint}"
+    from controller_app.model.position import PolicyError
+
+    if isinstance(error, Failure | PolicyError):
+        return str(error)
+    return (
+        f"an error that should not be: {type(error).__name__}: {error}; please report it, with what "
+        "CHAINCTL_DEBUG=1 shows"
+    )
+
+
+def take_common(arguments: list[str]) -> list[str]:
+    """Remember the common flags that stand before the verb, and return the rest."""
+    BEFORE.controller = BEFORE.token = BEFORE.output = None
+    while arguments:
+        flag, equals, value = arguments[0].partition("=")
+        if flag not in _COMMON:
+            if not (flag.startswith("-o") and not flag.startswith("--") and len(flag) > 2):
+                break
+            flag, equals, value = "-o", "=", arguments[0][2:]
+        if not equals:
+            if len(arguments) < 2:
+                raise Failure(f"{flag} needs a value")
+            value = arguments.pop(1)
+        arguments.pop(0)
+        setattr(BEFORE, _COMMON[flag], value)
+    return arguments
+
+
+def _register(verb: str | None) -> None:
+    """Add the commands; `lab`, which is slow to load, only where it is asked for or listed."""
+    if verb in (None, "lab") and not app.registered_groups:
+        from controller_app.cli.lab import app as lab
+
+        app.add_typer(lab, name="lab")
+    if app.registered_commands:
+        return
+    from controller_app.cli import live, offline
+    from controller_app.cli.doctor import doctor
+
+    for name, command in (
+        ("validate", offline.validate),
+        ("path", offline.path),
+        ("compile", offline.compile_command),
+        ("verify", offline.verify),
+        ("trace", live.trace),
+        ("plan", live.plan),
+        ("apply", live.apply),
+        ("delete", live.delete),
+        ("get", live.get),
+        ("doctor", doctor),
+    ):
+        app.command(name)(command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""Commands that speak to a running controller: plan, apply, delete, get; and trace, live or on files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from controller_app.cli.client import Client
+from controller_app.cli.common import (
+    Controller,
+    Failure,
+    Output,
+    Policies,
+    Token,
+    Topologies,
+    emit,
+    emit_document,
+    emit_table,
+    output_format,
+    say,
+    stop,
+)
+from controller_app.cli.offline import emit_trace, trace_files
+
+Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Policy files.")]
+
+# kind -> (its other names, its columns)
+KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "switches": (
+        ("switch", "sw"),
+        ("name", "dpid", "connected", "in_sync", "flows", "groups", "foreign_flows", "problem"),
+    ),
+    "links": (("link",), ("name", "cost", "latency", "bandwidth", "kind")),
+    "hosts": (("host",), ("name", "attach", "ips", "mac", "tenant", "network", "declared")),
+    "functions": (("function", "fn"), ("name", "tenant", "kind", "mode", "instances")),
+    "chains": (("chain",), ("name", "tenant", "through", "return", "transport", "stickiness", "classifiers")),
+    "classifiers": (("classifier",), ("name", "tenant", "from", "to", "traffic", "then", "priority", "position")),
+    "services": (("service", "svc"), ("name", "tenant", "ips", "ports", "selector", "providers")),
+    "policies": (("policy",), ("name", "file")),
+    "flows": (("flow",), ("switch", "table", "priority", "match", "actions", "object")),
+}
+
+
+def _read(client: Client, files: Sequence[str], name: str | None) -> dict[str, str]:
+    """Policy files' texts, by policy name. Positions in answers will name the files."""
+    from controller_app.policies import read_files
+
+    found = list(read_files(files).values())
+    if not found:
+        raise Failure("there is no policy file in what was given")
+    if name is not None and len(found) > 1:
+        raise Failure("--name names one policy: give one file")
+    client.files = {name or policy.name: policy.file for policy in found}
+    return {name or policy.name: policy.text or "" for policy in found}
+
+
+def _quoted(name: str) -> str:
+    from urllib.parse import quote
+
+    return quote(name, safe="")
+
+
+def _change(client: Client, texts: dict[str, str], dry_run: bool) -> dict[str, Any]:
+    query = {"dry_run": "true"} if dry_run else {}
+    if len(texts) == 1:
+        ((name, text),) = texts.items()
+        answer = client.put(f"/policies/{_quoted(name)}", text, **query)
+    else:
+        answer = client.post("/policies", {"policies": texts}, **query)
+    return dict(answer)
+
+
+def plan(
+    files: Files,
+    name: Annotated[str | None, typer.Option("--name", help="The policy's name.")] = None,
+    output: Output = None,
+    controller: Controller = None,
+    token: Token = None,
+) -> None:
+    """What applying files would change: rules per switch, and whether the result is verified. Exit 2 where
+    there are changes."""
+    chosen = output_format(output)
+    client = Client(controller, token)
+    answer = _change(client, _read(client, files, name), dry_run=True)
+    _warn(answer, client)
+    if chosen == "table":
+        _emit_changes(answer)
+        verification = answer["verification"]
+        emit(f"verification: {'ok' if verification['ok'] else 'FAILED'} ({verification['classes']} classes)")
+        if not verification["ok"]:
+            emit(f"  {verification['counterexample']['what']}: {verification['counterexample']['packet']}")
+    else:
+        emit_document(answer, chosen)
+    stop(2 if answer["changes"] else 0)
+
+
+def apply(
+    files: Files,
+    name: Annotated[str | None, typer.Option("--name", help="The policy's name.")] = None,
+    output: Output = None,
+    controller: Controller = None,
+    token: Token = None,
+) -> None:
+    """Apply policy files; done when every connected switch confirmed."""
+    client = Client(controller, token)
+    texts = _read(client, files, name)
+    _report(client, _change(client, texts, dry_run=False), "applied " + ", ".join(texts), output)
+
+
+def delete(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The policy's name.")],
+    output: Output = None,
+    controller: Controller = None,
+    token: Token = None,
+) -> None:
+    """Take a policy away."""
+    client = Client(controller, token)
+    _report(client, dict(client.delete(f"/policies/{_quoted(name)}")), f"deleted {name}", output)
+
+
+def _report(client: Client, answer: dict[str, Any], done: str, output: str | None) -> None:
+    chosen = output_format(output)
+    _warn(answer, client)
+    if chosen == "table":
+        _emit_changes(answer)
+    else:
+        emit_document(answer, chosen)
+    if not answer["confirmed"]:
+        raise Failure(f"{done}, but not confirmed yet by {', '.join(answer['waiting'])}")
+    say(f"{done}; every connected switch confirmed")
+
+
+def _warn(answer: dict[str, Any], client: Client) -> None:
+    for item in answer.get("warnings", ()):
+        file = client.files.get(item["file"], item["file"])
+        say(f"{file}:{item['line']}:{item['column']}: {item['path']}: warning: {item['what']}; {item['remedy']}")
+
+
+def _emit_changes(answer: dict[str, Any]) -> None:
+    if not answer["changes"]:
+        emit("no changes")
+        return
+    emit_table(
+        ("switch", "add", "modify", "delete"),
+        [(name, c["add"], c["modify"], c["delete"]) for name, c in answer["changes"].items()],
+    )
+    for kind in ("chains", "services"):
+        if answer["affected"][kind]:
+            emit(f"affected {kind}: {', '.join(answer['affected'][kind])}")
+
+
+def get(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=", ".join([*KINDS, "topology"]))],
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this one.")] = None,
+    output: Output = None,
+    controller: Controller = None,
+    token: Token = None,
+) -> None:
+    """What the controller knows: objects of one kind, or one of them."""
+    chosen = output_format(output)
+    client = Client(controller, token)
+    if kind == "topology":
+        document = client.get("/topology")
+        return emit_document(document, "yaml" if chosen == "table" else chosen)
+    plural = next((k for k, (others, _) in KINDS.items() if kind == k or kind in others), None)
+    if plural is None:
+        raise Failure(f"there is no kind {kind!r}; choose one of {', '.join([*KINDS, 'topology'])}")
+    if plural == "policies" and name is not None and chosen == "table":
+        return emit(client.get_text(f"/policies/{_quoted(name)}"))
+    items = client.get(f"/{plural}", switch=name if plural == "flows" else None)[plural]
+    if name is not None and plural != "flows":
+        items = [item for item in items if item["name"] == name]
+        if not items:
+            raise Failure(f"there is no {KINDS[plural][0][0]} named {name!r}")
+    if chosen != "table":
+        return emit_document(items[0] if name is not None and plural != "flows" else {plural: items}, chosen)
+    columns = KINDS[plural][1]
+    emit_table([column.replace("_", " ") for column in columns], [_row(item, columns) for item in items])
+
+
+def _row(item: dict[str, Any], columns: Sequence[str]) -> list[Any]:
+    row = []
+    for column in columns:
+        value = item[column]
+        if column == "instances":
+            value = [f"{i['name']} ({i['slots']}/256)" if i["slots"] else i["name"] for i in value]
+        elif column == "providers":
+            value = [f"{i['endpoint']} ({i['slots']}/256)" for i in value]
+        row.append(value)
+    return row
+
+
+def trace(
+    source: Annotated[str, typer.Option("--from", metavar="HOST", help="The sending host.")],
+    to: Annotated[str, typer.Option("--to", metavar="IP", help="The address it sends to.")],
+    proto: Annotated[str, typer.Option("--proto", help="tcp, udp, icmp or a number.")] = "tcp",
+    sport: Annotated[int, typer.Option("--sport", min=0, max=65535, help="Its source port.")] = 40000,
+    dport: Annotated[int, typer.Option("--dport", min=0, max=65535, help="The destination port.")] = 80,
+    topology: Topologies = None,
+    policy: Policies = None,
+    output: Output = None,
+    controller: Controller = None,
+    token: Token = None,
+) -> None:
+    """A packet's way there and back: on files with -t and -p, otherwise on the running network."""
+    chosen = output_format(output)
+    if topology:
+        document = trace_files(topology, policy, source, to, proto, sport, dport)
+    elif policy:
+        raise Failure("give the topology with -t FILE; without -t and -p the running network is asked")
+    else:
+        body = {"from": source, "to": to, "proto": proto, "sport": sport, "dport": dport}
+        document = Client(controller, token).post("/trace", body)
+    if chosen == "table":
+        emit_trace(document)
+    else:
+        emit_document(document, chosen)
+    stop(0)

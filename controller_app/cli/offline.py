@@ -1,0 +1,346 @@
+"""Commands that need no controller: validate, path, compile, verify, and trace on files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from controller_app.cli.common import (
+    Controller,
+    Failure,
+    Output,
+    Policies,
+    Token,
+    Topologies,
+    emit,
+    emit_document,
+    emit_table,
+    output_format,
+    say,
+    stop,
+)
+
+if TYPE_CHECKING:
+    from controller_app.model.allocation import Allocation
+    from controller_app.model.flow import FlowState, SwitchState
+    from controller_app.model.policy import Policy
+    from controller_app.model.position import Diagnostic
+    from controller_app.model.topology import Topology
+
+
+def load(topologies: Sequence[str] | None, policies: Sequence[str] | None) -> tuple[Policy, Topology]:
+    """Both, checked against each other; warnings are said. PolicyError or Failure when they cannot be used."""
+    from controller_app.model.position import PolicyError
+    from controller_app.policy.policy_file import check_against, load_policy
+
+    if not topologies:
+        raise Failure("give the topology with -t FILE")
+    loaded = load_policy(policies or [])
+    topology = load_topology(topologies)
+    found = check_against(loaded.policy, topology)
+    errors = [item for item in found if item.severity == "error"]
+    if errors:
+        raise PolicyError(errors)
+    for warning in (*loaded.warnings, *found):
+        say(str(warning))
+    return loaded.policy, topology
+
+
+def load_topology(paths: Sequence[str]) -> Topology:
+    """A topology in which every port is a number. Names of ports, which only switches can resolve, get
+    numbers that no port has, and that is said."""
+    from controller_app.discovery.merge import resolve
+    from controller_app.policy.topology_file import load_topologies
+
+    resolved = resolve(load_topologies(paths), {})
+    if resolved.stand_ins:
+        say("warning: ports that are given by name have made-up numbers here: only the switches know theirs")
+    return resolved.topology
+
+
+def validate(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Policy files, or directories.")],
+    topology: Topologies = None,
+    output: Output = None,
+    controller: Controller = None,
+    token: Token = None,
+) -> None:
+    """Check policy files, and with -t whether they fit a topology. One line for each problem."""
+    chosen = output_format(output)
+    found = _problems(files, topology)
+    errors = [item for item in found if item.severity == "error"]
+    if chosen == "table":
+        for item in found:
+            emit(str(item))
+        warnings = len(found) - len(errors)
+        say(f"{len(errors) or 'no'} error{'s' * (len(errors) != 1)}, {warnings or 'no'} warning{'s' * (warnings != 1)}")
+    else:
+        emit_document({"ok": not errors, "problems": [_problem(item) for item in found]}, chosen)
+    stop(1 if errors else 0)
+
+
+def _problems(files: Sequence[str], topologies: Sequence[str] | None) -> list[Diagnostic]:
+    from controller_app.model.position import PolicyError
+    from controller_app.model.topology import Topology
+    from controller_app.pipeline.compile import compile as compile_policy
+    from controller_app.policy.policy_file import check_against, load_policy
+
+    found: list[Diagnostic] = []
+    topology: Topology | None = None
+    if topologies:
+        try:
+            topology = load_topology(topologies)
+        except PolicyError as error:
+            found += error.diagnostics
+    try:
+        loaded = load_policy(files)
+        found += loaded.warnings
+        if topology is not None:
+            found += check_against(loaded.policy, topology)
+        if not topologies or (topology is not None and all(item.severity != "error" for item in found)):
+            compile_policy(loaded.policy, topology or Topology())
+    except PolicyError as error:
+        found += error.diagnostics
+    return sorted(dict.fromkeys(found), key=lambda item: item.position)
+
+
+def _problem(item: Diagnostic) -> dict[str, Any]:
+    place = item.position
+    return {
+        "file": place.file,
+        "line": place.line,
+        "column": place.column,
+        "path": item.path,
+        "what": item.what,
+        "remedy": item.remedy,
+        "severity": item.severity,
+    }
+
+
+def path(
+    chain: Annotated[str | None, typer.Argument(metavar="[CHAIN]", help="Only this chain.")] = None,
+    topology: Topologies = None,
+    policy: Policies = None,
+    output: Output = None,
+    controller: Controller = None,
+    token: Token = None,
+) -> None:
+    """The chosen instance paths with their switches and cost, and why a candidate was rejected."""
+    from controller_app.pipeline.paths import paths
+
+    chosen = output_format(output)
+    loaded, network = load(topology, policy)
+    known = [name for tenant in loaded.tenants.values() for name in tenant.chains]
+    if chain is not None and chain not in known:
+        raise Failure(f"there is no chain {chain!r}; there {_list_of(known)}")
+    document = paths(loaded, network, chain=chain)
+    if chosen != "table":
+        return emit_document(document, chosen)
+    rows = []
+    for item in document["chains"]:
+        head = [item["name"], item["classifier"], item["direction"], f"{item['ingress']} > {item['egress']}"]
+        rows += [
+            [*head, ", ".join(way["instances"]) or "-", " > ".join(way["switches"]), way["cost"], f"{way['slots']}/256"]
+            for way in item["paths"]
+        ]
+        rows += [
+            [*head, ", ".join(way["instances"]) or "-", f"rejected: {way['why']}", "-", "-"] for way in item["rejected"]
+        ]
+    emit_table(("chain", "classifier", "direction", "edge", "instances", "switches", "cost", "slots"), rows)
+
+
+def _list_of(names: Sequence[str]) -> str:
+    return f"are {', '.join(names)}" if names else "are none"
+
+
+def compile_command(
+    topology: Topologies = None,
+    policy: Policies = None,
+    output: Annotated[str, typer.Option("-o", "--output", metavar="ovs|json", help="The format.")] = "ovs",
+    out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="Where the files go.")] = None,
+    controller: Controller = None,
+    token: Token = None,
+) -> None:
+    """The full flow state, for `ovs-ofctl add-groups` and `add-flows`, or as JSON."""
+    from controller_app.pipeline.compile import compile as compile_policy
+    from controller_app.pipeline.ofctl import format_state
+
+    if output not in ("ovs", "json"):
+        raise Failure(f"-o {output}: choose ovs or json")
+    loaded, network = load(topology, policy)
+    state, allocation = compile_policy(loaded, network)
+    files: dict[str, str] = {}
+    if output == "json":
+        import json
+
+        files["state.json"] = json.dumps(state_document(state, allocation), indent=1) + "\n"
+    else:
+        for name, switch in state.items():
+            files[f"{name}.flows"], files[f"{name}.groups"] = format_state(switch)
+    if out is None:
+        for name, text in files.items():
+            emit(f"# {name}\n{text}" if output == "ovs" else text)
+        return
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (Path(out) / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Failure(f"{error.filename}: cannot be written: {error.strerror}") from None
+    say(f"{len(files)} files in {out}")
+
+
+def state_document(state: FlowState, allocation: Allocation) -> dict[str, Any]:
+    """The `compile` document."""
+    return {"switches": {name: _switch_document(switch, allocation) for name, switch in state.items()}}
+
+
+def _switch_document(state: SwitchState, allocation: Allocation) -> dict[str, Any]:
+    from controller_app.pipeline.cookies import object_name
+    from controller_app.pipeline.ofctl import format_actions, format_group, format_match
+    from controller_app.pipeline.tables import TABLE_NAMES
+
+    flows = [
+        {
+            "table": flow.table,
+            "table_name": TABLE_NAMES.get(flow.table),
+            "priority": flow.priority,
+            "cookie": f"{flow.cookie:#x}",
+            "object": object_name(flow.cookie, allocation),
+            "match": ",".join(format_match(flow.match)),
+            "actions": format_actions(flow.actions, flow.goto),
+        }
+        for _, flow in sorted(state.flows.items())
+    ]
+    groups = [
+        {"id": group.id, "type": group.kind, "buckets": len(group.buckets), "text": format_group(group)}
+        for _, group in sorted(state.groups.items())
+    ]
+    return {"flows": flows, "groups": groups, "meters": []}
+
+
+def verify(
+    topology: Topologies = None,
+    policy: Policies = None,
+    dump: Annotated[
+        str | None,
+        typer.Option(
+            "--dump",
+            metavar="DIR",
+            help="Check what the switches hold: <switch>.flows and .groups, as dump-flows and dump-groups print them.",
+        ),
+    ] = None,
+    output: Output = None,
+    controller: Controller = None,
+    token: Token = None,
+) -> None:
+    """Walk every class of packets and compare with the policy. Exit 1 with a counterexample where it fails."""
+    from controller_app.verification.verify import verify as check
+
+    chosen = output_format(output)
+    loaded, network = load(topology, policy)
+    state = None if dump is None else read_dump(dump, network)
+    report = check(loaded, network, state)
+    document = report.to_json()
+    if chosen != "table":
+        emit_document(document, chosen)
+    elif report.ok:
+        emit(f"ok: {report.classes} classes of packets are treated as the policy says")
+    else:
+        example = document["counterexample"]
+        emit(f"failed: {example['what']}")
+        emit(f"  packet: {example['packet']} (from {example['from']}, {example['way']})")
+        if example["classifier"]:
+            emit(f"  classifier: {example['classifier']} ({example['position']})")
+        _emit_hops(example["walk"])
+    stop(0 if report.ok else 1)
+
+
+def read_dump(directory: str, topology: Topology) -> FlowState:
+    """What ovs-ofctl printed for each switch. Failure where that cannot be read."""
+    from controller_app.model.flow import SwitchState
+    from controller_app.pipeline.ofctl_names import OfctlError
+    from controller_app.pipeline.ofctl_parse import parse_flows, parse_groups
+
+    state: dict[str, SwitchState] = {}
+    for name in topology.switches:
+        files = [Path(directory) / f"{name}.{kind}" for kind in ("flows", "groups")]
+        texts = []
+        for file in files:
+            try:
+                texts.append(file.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                if file.suffix == ".flows":
+                    raise Failure(
+                        f"{file}: there is no such file; write `ovs-ofctl -O OpenFlow13 dump-flows {name}` into it"
+                    ) from None
+                texts.append("")
+            except (OSError, UnicodeDecodeError) as error:
+                raise Failure(f"{file}: cannot be read: {error}") from None
+        try:
+            flows, groups = parse_flows(texts[0]), parse_groups(texts[1])
+        except OfctlError as error:
+            raise Failure(f"{directory}/{name}: {error}") from None
+        state[name] = SwitchState({flow.key: flow for flow in flows}, {group.id: group for group in groups})
+    return state
+
+
+def trace_files(
+    topology: Sequence[str], policy: Sequence[str] | None, source: str, to: str, proto: str, sport: int, dport: int
+) -> dict[str, Any]:
+    """A packet's way by the computed rules."""
+    from ipaddress import ip_address
+
+    from controller_app.pipeline.compile import compile as compile_policy
+    from controller_app.verification.trace import PacketSpec, TraceError, trace
+
+    try:
+        target = ip_address(to)
+    except ValueError:
+        raise Failure(f"--to {to}: not an IP address") from None
+    loaded, network = load(topology, policy)
+    state, allocation = compile_policy(loaded, network)
+    try:
+        return trace(loaded, network, state, allocation, PacketSpec(source, target, proto, sport, dport))
+    except TraceError as error:
+        raise Failure(str(error)) from None
+
+
+def emit_trace(document: dict[str, Any]) -> None:
+    """A trace for people."""
+    emit(f"packet:     {document['packet']}")
+    emit(f"classifier: {document['classifier'] or '-'}")
+    emit(
+        f"functions:  {', '.join(document['functions']) or '-'}"
+        + (f" (taps: {', '.join(document['taps'])})" if document.get("taps") else "")
+    )
+    reason = f": {document['reason']}" if document.get("reason") else ""
+    emit(f"verdict:    {document['verdict']}" + (f" to {document['host']}" if document["host"] else "") + reason)
+    emit("there:")
+    _emit_hops(document["forward"])
+    if document["return"]:
+        emit("and back:")
+        _emit_hops(document["return"])
+    for way in document.get("candidates", ()):
+        emit(
+            f"candidate, {way['slots']}/256 of connections: through {', '.join(way['functions']) or '-'} to "
+            f"{way['host'] or '-'}"
+        )
+    if document.get("note"):
+        say(document["note"])
+
+
+def _emit_hops(hops: Sequence[dict[str, Any]]) -> None:
+    for hop in hops:
+        rules = " > ".join(
+            rule["table"] + (f" [{rule['object']}]" if _telling(rule["object"]) else "") for rule in hop["rules"]
+        )
+        out = "-" if hop["out_port"] is None else hop["out_port"]
+        emit(f"  {hop['switch']}: {hop['in_port']} -> {out}  {rules}")
+
+
+def _telling(name: str | None) -> bool:
+    return name is not None and name.split("/")[0] in ("classifiers", "functions", "services", "policies")

@@ -1,0 +1,375 @@
+"""Where everything meets: what is declared, what is found, what is wanted, and the switches.
+
+Events come in by method calls, one at a time, from one thread. No sockets and no threads here: time comes
+from the clock that is given, messages leave by the `send` of each switch. The order of things:
+
+    event -> discovery -> (a little later) merge -> compile -> each switch's reconciler -> messages
+                                                                   all confirmed -> answers held back go out
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from controller_app.conversation import THROUGH_PIPELINE, Conversation
+from controller_app.discovery.discovery import Declared, Discovery
+from controller_app.discovery.hosts import FoundHost
+from controller_app.discovery.merge import Merged, merge
+from controller_app.discovery.ports import Effect, Notice, Port, PortId, Reinject, SendFrame
+from controller_app.expectations import expectations
+from controller_app.model.allocation import Allocation
+from controller_app.model.flow import FlowState, Output, SwitchState
+from controller_app.model.policy import Policy
+from controller_app.model.position import Diagnostic, PolicyError
+from controller_app.model.topology import Topology
+from controller_app.openflow import decode
+from controller_app.pipeline.compile import compile
+from controller_app.pipeline.cookies import is_ours
+from controller_app.pipeline.tables import GATEWAY_MAC, NUMBER
+from controller_app.policies import Intent
+from controller_app.reconcile.plan import Plan, plan
+from controller_app.store.interface import Store
+
+LOG = logging.getLogger(__name__)
+
+EDGE_TABLES = frozenset(number for name, number in NUMBER.items() if number <= NUMBER["choose"])
+PAUSE = 0.02  # seconds that changes are collected before the network is computed anew
+LONGEST_PAUSE = 1.0
+SAVE_INTERVAL = 1.0  # seconds between two writes of the memory
+_OFPR_INVALID_TTL = 2
+
+
+@dataclass(frozen=True)
+class Computed:
+    """One result of compile, and what it was made of."""
+
+    policy: Policy
+    topology: Topology
+    state: FlowState
+    allocation: Allocation
+
+
+class Conductor:
+    """One controller's work. `discovering`: hosts a policy names may still turn up."""
+
+    def __init__(
+        self,
+        declared: Topology,
+        intent: Intent,
+        store: Store,
+        clock: Callable[[], float],
+        key: bytes,
+        observe_links: bool = True,
+        discovering: bool = False,
+    ) -> None:
+        """Computes the first state at once: PolicyError when that is not possible, so nothing starts with a
+        policy that cannot work."""
+        self.store = store
+        self.intent = intent
+        self.problem: str | None = None  # why the newest network could not be computed, if so
+        self.notices: list[str] = []
+        self._clock = clock
+        self._declared = declared
+        self._discovering = discovering
+        self._discovery = Discovery(key, GATEWAY_MAC, observe_links)
+        self._conversations: dict[int, Conversation] = {}
+        self._listeners: list[Callable[[str, decode.PacketIn], bool]] = []
+        self._merged = Merged(declared)
+        self._revision = -1  # of discovery, when it was last looked at
+        self._due: float | None = None
+        self._pause = PAUSE
+        self._hosts_revision = -1  # of discovery, that what is wanted was computed from
+        self._confirmed = -1
+        self._saved_hosts = 0
+        self._save_at = 0.0
+        self._unsaved = False
+        self._declare(intent.policy, store.allocation())
+        self._discovery.restore(_stored_hosts(store))
+        self._merge()
+        self.computed = self.compute(intent.policy, store.allocation())
+        self._unsaved = True
+
+    # -- what can be asked ---------------------------------------------------------------------------------
+
+    @property
+    def topology(self) -> Topology:
+        """The network as it is taken to be: declared and found."""
+        return self._merged.topology
+
+    @property
+    def disagreements(self) -> tuple[str, ...]:
+        """Where the declaration and what is found contradict each other."""
+        return self._merged.problems
+
+    @property
+    def conversations(self) -> Mapping[int, Conversation]:
+        """By datapath id, every switch that ever connected."""
+        return self._conversations
+
+    @property
+    def ports(self) -> Mapping[int, Mapping[int, Port]]:
+        """Every port, by datapath id and number."""
+        return self._discovery.observed().ports
+
+    def is_declared(self, host: str) -> bool:
+        """Does the topology file name this host?"""
+        return host in self._declared.hosts
+
+    def settled(self) -> bool:
+        """Is everything that is known computed, and confirmed by every connected switch?"""
+        return self._due is None and self._revision == self._discovery.revision and not self.unconfirmed()
+
+    def unconfirmed(self) -> list[str]:
+        """The connected switches that do not hold yet what they should, with the reason if there is one."""
+        found = []
+        for dpid, conversation in sorted(self._conversations.items()):
+            if conversation.connected and not conversation.sync.in_sync:
+                problem = conversation.sync.problem
+                found.append(self.name_of(dpid) + (f" ({problem})" if problem else ""))
+        return found
+
+    def name_of(self, dpid: int) -> str:
+        """A switch's name."""
+        switch = self.topology.by_dpid.get(dpid)
+        return switch.name if switch is not None else f"s{dpid}"
+
+    # -- what is wanted ------------------------------------------------------------------------------------
+
+    def compute(self, policy: Policy, allocation: Allocation | None = None) -> Computed:
+        """What the switches are to hold under a policy. Changes nothing. Raises PolicyError."""
+        memory = self.computed.allocation if allocation is None else allocation
+        state, made = compile(policy, self.topology, memory)
+        return Computed(policy, self.topology, state, made)
+
+    def check(self, intent: Intent) -> tuple[Computed, tuple[Diagnostic, ...]]:
+        """What an intent would make of the network as it is, and the warnings. Raises PolicyError."""
+        warnings = intent.check(self.topology, self._discovering)
+        return self.compute(intent.policy), warnings
+
+    def plan(self, computed: Computed) -> Plan:
+        """The difference between what would be wanted and what is."""
+        now = self.computed
+        return plan(computed.state, now.state, (computed.policy, computed.allocation), (now.policy, now.allocation))
+
+    def adopt(self, intent: Intent, computed: Computed, what: str, wall: float) -> None:
+        """Make an intent, checked before, the one that counts; the switches are told what changes."""
+        self.store.save(intent.stored, what, wall)
+        self.intent = intent
+        self._declare(intent.policy, computed.allocation)
+        self._want(computed)
+
+    def redeclare(self, declared: Topology, intent: Intent, wall: float) -> tuple[Diagnostic, ...]:
+        """Take another declared topology and intent, as one change; answers the warnings. Raises PolicyError,
+        and changes nothing, when they do not fit each other."""
+        merged = merge(declared, self._discovery.observed())
+        warnings = intent.check(merged.topology, self._discovering)
+        state, allocation = compile(intent.policy, merged.topology, self.computed.allocation)
+        self._declared = declared
+        self._merged = merged
+        self.problem = None
+        if dict(intent.stored) == dict(self.intent.stored):
+            self._declare(intent.policy, allocation)
+            self._want(Computed(intent.policy, merged.topology, state, allocation))
+        else:
+            self.adopt(intent, Computed(intent.policy, merged.topology, state, allocation), "files read again", wall)
+        return warnings
+
+    # -- events --------------------------------------------------------------------------------------------
+
+    def connected(self, dpid: int, ports: Iterable[Port], send: Callable[[bytes], None]) -> None:
+        """A switch finished its handshake."""
+        now = self._clock()
+        conversation = self._conversations.get(dpid)
+        if conversation is None:
+            conversation = self._conversations[dpid] = Conversation(dpid, EDGE_TABLES)
+        elif conversation.connected:
+            conversation.disconnect(now)
+        self._discovery.connected(dpid, ports, now)
+        self._declare(self.intent.policy, self.computed.allocation)
+        conversation.connect(send, now)
+        self._after(now)
+
+    def lost(self, dpid: int) -> None:
+        """A switch's connection ended."""
+        now = self._clock()
+        conversation = self._conversations.get(dpid)
+        if conversation is not None:
+            conversation.disconnect(now)
+        self._discovery.lost(dpid)
+        self._after(now)
+
+    def message(self, dpid: int, raw: bytes) -> None:
+        """A switch said something."""
+        now = self._clock()
+        conversation = self._conversations.get(dpid)
+        if conversation is None or not conversation.connected:
+            return
+        try:
+            kind = decode.header(raw).kind
+            if kind == decode.PACKET_IN:
+                self._packet_in(dpid, decode.packet_in(raw), now)
+            elif kind == decode.PORT_STATUS:
+                self._port_status(dpid, decode.port_status(raw), now)
+            else:
+                conversation.message(raw, now)
+        except decode.WireError as error:
+            self.notices.append(f"{self.name_of(dpid)}: an unreadable message: {error}")
+        self._after(now)
+
+    def tick(self) -> None:
+        """Time went by. Call it some 20 times a second."""
+        now = self._clock()
+        for conversation in self._conversations.values():
+            conversation.tick(now)
+        self._do(self._discovery.tick(now))
+        self._after(now)
+        if now >= self._save_at:
+            self._save_at = now + SAVE_INTERVAL
+            self.save()
+
+    def listen(self, listener: Callable[[str, decode.PacketIn], bool]) -> Callable[[], None]:
+        """Let someone see each frame that switches send up, before anyone else does; the answer True means
+        it was his. Returns what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def ask_switch(self, switch: str, in_port: int, actions: tuple[object, ...], frame: bytes) -> bool:
+        """Let a switch treat a frame; answers whether it is connected."""
+        conversation = self._conversations.get(self.topology.switches[switch].dpid)
+        if conversation is None or not conversation.connected:
+            return False
+        conversation.transmit(conversation.packet_out(in_port, actions, frame))  # type: ignore[arg-type]
+        return True
+
+    def save(self) -> None:
+        """Keep what was learned."""
+        if self._unsaved:
+            self._unsaved = False
+            self.store.save_allocation(self.computed.allocation)
+        if self._discovery.hosts_revision != self._saved_hosts:
+            self._saved_hosts = self._discovery.hosts_revision
+            self.store.save_hosts([h.to_json() for h in self._discovery.observed().hosts if not h.declared])
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def _packet_in(self, dpid: int, packet: decode.PacketIn, now: float) -> None:
+        if any(listener(self.name_of(dpid), packet) for listener in tuple(self._listeners)):
+            return
+        in_port = packet.fields.get("in_port")
+        if in_port is not None and is_ours(packet.cookie) and packet.reason != _OFPR_INVALID_TTL:
+            self._do(self._discovery.frame(PortId(dpid, in_port), packet.data, now))
+
+    def _port_status(self, dpid: int, status: decode.PortStatus, now: float) -> None:
+        port = status.port
+        if status.reason == 1:
+            self._discovery.port_gone(dpid, port.number)
+        else:
+            self._discovery.port(dpid, Port(port.number, port.name, port.mac, port.up), now)
+        self._declare(self.intent.policy, self.computed.allocation)  # a name may have another number now
+
+    def _declare(self, policy: Policy, allocation: Allocation) -> None:
+        observed = self._discovery.observed()
+        declared: Declared = expectations(self._declared, observed.ports, policy, allocation)
+        self._discovery.declare(declared)
+
+    def _merge(self) -> None:
+        self._revision = self._discovery.revision
+        merged = merge(self._declared, self._discovery.observed())
+        for problem in merged.problems:
+            if problem not in self._merged.problems:
+                self.notices.append(problem)
+        self._merged = merged
+
+    def _after(self, now: float) -> None:
+        """What may follow from any event: a new network to compute, confirmed switches, words to say."""
+        if self._revision != self._discovery.revision and self._due is None:
+            self._due = now + self._pause
+        if self._due is not None and now >= self._due:
+            self._due = None
+            self._recompute()
+        for dpid, conversation in self._conversations.items():
+            if conversation.sync.in_sync:
+                self._discovery.ready(dpid, now)
+            for notice in conversation.notices:
+                self.notices.append(f"{self.name_of(dpid)}: {notice}")
+            conversation.notices.clear()
+        if (
+            self._hosts_revision > self._confirmed
+            and self._due is None
+            and not any(
+                conversation.connected and not conversation.sync.in_sync and not conversation.sync.failures
+                for conversation in self._conversations.values()
+            )
+        ):
+            self._confirmed = self._hosts_revision
+            self._do(self._discovery.confirmed(self._confirmed, now))
+        for notice in self.notices:
+            LOG.warning("%s", notice)
+        self.notices.clear()
+
+    def _recompute(self) -> None:
+        hosts_revision = self._discovery.hosts_revision
+        self._merge()
+        if self.topology == self.computed.topology and self.problem is None:
+            self._hosts_revision = hosts_revision
+            self._want(self.computed)  # a switch may be new to the conversation, though not to the topology
+            return
+        started = self._clock()
+        try:
+            computed = self.compute(self.intent.policy)
+        except PolicyError as error:
+            # What runs goes on running: rules for the network as it was are better than none.
+            if str(error) != self.problem:
+                LOG.error(
+                    "the network changed and the policy does not fit it any more; the rules stay as they are:\n%s",
+                    error,
+                )
+            self.problem = str(error)
+            return
+        self._pause = min(LONGEST_PAUSE, max(PAUSE, 2 * (self._clock() - started)))
+        self.problem = None
+        self._want(computed)
+        self._hosts_revision = hosts_revision
+
+    def _want(self, computed: Computed) -> None:
+        now = self._clock()
+        self._unsaved = self._unsaved or computed.allocation != self.computed.allocation
+        self.computed = computed
+        by_dpid = computed.topology.by_dpid
+        for dpid, conversation in self._conversations.items():
+            switch = by_dpid.get(dpid)
+            if switch is not None:
+                conversation.want(computed.state.get(switch.name, SwitchState()), now)
+
+    def _do(self, effects: Iterable[Effect]) -> None:
+        """Carry effects out, what goes to one switch in one piece."""
+        out: dict[int, list[bytes]] = {}
+        for effect in effects:
+            match effect:
+                case SendFrame(dpid=dpid, ports=ports, frame=frame):
+                    conversation = self._conversations.get(dpid)
+                    if conversation is not None:
+                        message = conversation.packet_out(None, [Output(port) for port in ports], frame)
+                        out.setdefault(dpid, []).append(message)
+                case Reinject(place=place, frame=frame):
+                    conversation = self._conversations.get(place.dpid)
+                    if conversation is not None:
+                        message = conversation.packet_out(place.port, [THROUGH_PIPELINE], frame)
+                        out.setdefault(place.dpid, []).append(message)
+                case Notice(what=what):
+                    self.notices.append(what)
+        for dpid, messages in out.items():
+            self._conversations[dpid].transmit(b"".join(messages))
+
+
+def _stored_hosts(store: Store) -> list[FoundHost]:
+    """The hosts of an earlier run; what cannot be read is learned again."""
+    found = []
+    for data in store.hosts():
+        try:
+            found.append(FoundHost.from_json(data))
+        except (KeyError, ValueError, TypeError, AttributeError):
+            LOG.warning("a stored host cannot be read and is left out: %r", data)
+    return found

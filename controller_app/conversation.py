@@ -1,0 +1,197 @@
+"""The conversation with one switch: what the reconciler decides becomes messages, answers become events.
+
+Knows message bytes but no sockets: `send` is given, what the switch says is handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from controller_app.model.flow import CONTROLLER, Action, Flow, FlowKey, Group, Output, SwitchState
+from controller_app.openflow import decode, encode
+from controller_app.pipeline.cookies import OURS_COOKIE_MASK, is_our_group, is_ours
+from controller_app.reconcile import reconciler as rec
+from controller_app.reconcile.changes import Change, ChangeSet, DropFlow, DropGroup, PutFlow, PutGroup
+
+THROUGH_PIPELINE = Output(0xFFFF_FFF9)  # OFPP_TABLE: a packet-out that is treated as if it came in
+_FIRST_XID = 0xC500_0000  # far from where other applications count, so that answers are told apart
+
+
+class Conversation:
+    """One switch while it is connected, and what is remembered of it while it is not."""
+
+    def __init__(self, dpid: int, edge_tables: frozenset[int]) -> None:
+        self.dpid = dpid
+        self.sync = rec.SwitchSync(edge_tables=edge_tables)
+        self.notices: list[str] = []
+        self.foreign_flows = 0
+        self.sent_changes = 0  # rules sent since the start
+        self._send: Callable[[bytes], None] | None = None
+        self._xid = _FIRST_XID
+        self._audit: _Audit | None = None
+        self._change: tuple[int, int, int] | None = None  # number, xid of the change, xid of the barrier
+
+    @property
+    def connected(self) -> bool:
+        """Can it be talked to?"""
+        return self._send is not None
+
+    # -- events --------------------------------------------------------------------------------------------
+
+    def connect(self, send: Callable[[bytes], None], now: float) -> None:
+        """The switch is there; `send` takes whole messages."""
+        self._send = send
+        self._audit = self._change = None
+        self._step(rec.Connected(), now)
+
+    def disconnect(self, now: float) -> None:
+        """The connection is gone."""
+        self._send = None
+        self._audit = self._change = None
+        self._step(rec.Lost(), now)
+
+    def want(self, state: SwitchState, now: float) -> None:
+        """What the switch is to hold."""
+        self._step(rec.Want(state), now)
+
+    def tick(self, now: float) -> None:
+        """Time went by."""
+        self._step(rec.Tick(), now)
+
+    def message(self, raw: bytes, now: float) -> None:
+        """An answer of the switch: multipart, barrier, bundle or error. Those to others are passed over."""
+        try:
+            kind, xid = decode.header(raw).kind, decode.header(raw).xid
+            if kind == decode.ERROR:
+                self._error(decode.error_message(raw), now)
+            elif kind == decode.MULTIPART_REPLY and self._audit is not None:
+                if self._audit.take(raw, xid):
+                    self._found(self._audit, now)
+            elif kind == decode.BARRIER_REPLY and self._change is not None and xid == self._change[2]:
+                number, self._change = self._change[0], None
+                self._step(rec.Confirmed(number), now)
+        except decode.WireError as error:
+            self.notices.append(f"an unreadable answer: {error}")
+
+    # -- packets -------------------------------------------------------------------------------------------
+
+    def packet_out(self, in_port: int | None, actions: Sequence[Action], frame: bytes) -> bytes:
+        """The message that lets the switch treat a frame; in_port None: as if from nowhere."""
+        return encode.packet_out(CONTROLLER if in_port is None else in_port, actions, frame, self._next_xid())
+
+    def transmit(self, messages: bytes) -> None:
+        """Send what needs no answer. To a switch that is gone nothing is sent."""
+        if self._send is not None:
+            self._send(messages)
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def _next_xid(self) -> int:
+        self._xid = _FIRST_XID + (self._xid + 1 - _FIRST_XID) % 0x00FF_FFFF
+        return self._xid
+
+    def _step(self, event: rec.Event, now: float) -> None:
+        self.sync, effects = rec.step(self.sync, event, now)
+        for effect in effects:
+            match effect:
+                case rec.Audit(number=number):
+                    self._audit = _Audit(number, self._next_xid(), self._next_xid())
+                    self.transmit(
+                        encode.flow_stats_request(xid=self._audit.flows_xid)
+                        + encode.group_desc_request(self._audit.groups_xid)
+                    )
+                case rec.Send(number=number, changes=changes):
+                    self._send_changes(number, changes, now)
+                case rec.Problem(what=what):
+                    self.notices.append(what)
+
+    def _send_changes(self, number: int, changes: ChangeSet, now: float) -> None:
+        xid, barrier = self._next_xid(), self._next_xid()
+        try:
+            messages = [_message(change, xid) for change in changes]
+            data = encode.bundle(messages, xid, xid) + encode.barrier_request(barrier)
+        except ValueError as error:
+            self._step(rec.Refused(number, f"cannot be sent: {error}"), now)
+            return
+        self._change = number, xid, barrier
+        self.sent_changes += len(messages)
+        self.transmit(data)
+
+    def _error(self, error: decode.SwitchError, now: float) -> None:
+        if self._change is not None and error.xid in self._change[1:]:
+            number, self._change = self._change[0], None
+            self._step(rec.Refused(number, f"the switch refused a change: {error}{_refused(error)}"), now)
+        elif self._audit is not None and error.xid in (self._audit.flows_xid, self._audit.groups_xid):
+            number, self._audit = self._audit.number, None
+            self._step(rec.Refused(number, f"the switch does not say what it holds: {error}"), now)
+
+    def _found(self, audit: _Audit, now: float) -> None:
+        self._audit = None
+        self.foreign_flows = audit.foreign_flows
+        self._step(rec.Found(audit.number, audit.state(), frozenset(audit.foreign)), now)
+
+
+class _Audit:
+    """The answers to the two questions what a switch holds, as they come in, in any number of parts."""
+
+    def __init__(self, number: int, flows_xid: int, groups_xid: int) -> None:
+        self.number, self.flows_xid, self.groups_xid = number, flows_xid, groups_xid
+        self.flows: dict[FlowKey, Flow] = {}
+        self.groups: dict[int, Group] = {}
+        self.foreign: set[FlowKey] = set()
+        self.foreign_flows = 0
+        self._open = {flows_xid, groups_xid}
+
+    def take(self, raw: bytes, xid: int) -> bool:
+        """Read one part; answers whether that was the last of all."""
+        if xid not in self._open:
+            return False
+        if xid == self.flows_xid:
+            for entry in decode.flow_stats(raw):
+                self._flow(entry.flow)
+        else:
+            for group in decode.group_desc(raw):
+                if is_our_group(group.id):
+                    # One without words here is an earlier version's: unlike anything wanted, so it goes.
+                    known = group if isinstance(group, Group) else Group(group.id, "all", ())
+                    self.groups[known.id] = known
+        if not decode.more_follows(raw):
+            self._open.discard(xid)
+        return not self._open
+
+    def _flow(self, flow: Flow | decode.UnknownFlow) -> None:
+        key = flow.key
+        if is_ours(flow.cookie):
+            if key is not None:
+                known = flow if isinstance(flow, Flow) else Flow(*key, cookie=flow.cookie)
+                self.flows[key] = known
+            return
+        self.foreign_flows += 1
+        if key is not None:
+            self.foreign.add(key)
+
+    def state(self) -> SwitchState:
+        """What is ours."""
+        return SwitchState(self.flows, self.groups)
+
+
+def _message(change: Change, xid: int) -> bytes:
+    match change:
+        case PutGroup(group=group, replaces=before):
+            return encode.group_mod(encode.GROUP_ADD if before is None else encode.GROUP_MODIFY, group, xid)
+        case PutFlow(flow=flow):
+            return encode.flow_mod(encode.ADD, flow, xid)
+        case DropFlow(flow=flow):
+            # The mask keeps a foreign flow that took the same place meanwhile.
+            return encode.flow_mod(encode.DELETE_STRICT, flow, xid, cookie_mask=OURS_COOKIE_MASK)
+        case DropGroup(group=group):
+            return encode.group_mod(encode.GROUP_DELETE, group.id, xid)
+
+
+def _refused(error: decode.SwitchError) -> str:
+    """Which rule it was, as far as the error shows it."""
+    try:
+        _, flow = decode.flow_mod(error.data)
+    except (decode.WireError, decode.UnknownWords):
+        return ""  # cut short, or not a flow: the error's own name has to do
+    return f" (table {flow.table}, priority {flow.priority})"

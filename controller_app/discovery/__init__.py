@@ -1,0 +1,1 @@
+"""What the network says about itself: switches, ports, links, hosts. No sockets, no clocks."""

@@ -1,0 +1,210 @@
+"""Everything switches and hosts say, turned into one picture of the network.
+
+No sockets and no clock: events come in by method calls with `now` (a monotonic clock in seconds), what is to
+be done comes back as effects. `revision` grows whenever the picture is another one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from controller_app.discovery import frames
+from controller_app.discovery.asking import Asking, flood
+from controller_app.discovery.hosts import Expected, FoundHost, Hosts
+from controller_app.discovery.links import INTERVAL, Links
+from controller_app.discovery.merge import Observed
+from controller_app.discovery.ports import Effect, Notice, Port, PortId
+from controller_app.model.topology import IPAddress
+
+MAX_WAITING_FRAMES = 1024  # at ports of which it is not yet known whether a host is there
+
+
+class Declared(NamedTuple):
+    """What topology and policy say, as far as discovery needs it.
+
+    host_ports and link_ports are those the topology file gives away; quiet are ports where nobody is asked
+    for an address (functions, and hosts of other networks).
+    """
+
+    host_ports: frozenset[PortId] = frozenset()
+    link_ports: frozenset[PortId] = frozenset()
+    quiet: frozenset[PortId] = frozenset()
+    expected: Expected = Expected()
+
+
+class Discovery:
+    """The picture of the network. `key` seals our LLDP frames; without `observe` no links are looked for."""
+
+    def __init__(self, key: bytes, gateway_mac: int, observe: bool = True, interval: float = INTERVAL) -> None:
+        self._links = Links(key, observe, interval)
+        self._hosts = Hosts(gateway_mac)
+        self._asking = Asking(self._hosts)
+        self._gateway_mac = gateway_mac
+        self._declared = Declared()
+        self._waiting: deque[tuple[PortId, bytes]] = deque(maxlen=MAX_WAITING_FRAMES)
+
+    @property
+    def revision(self) -> int:
+        """Grows with every change of ports, links or hosts."""
+        return self._links.revision + self._hosts.revision
+
+    @property
+    def hosts_revision(self) -> int:
+        """Grows with every change of hosts; see `confirmed`."""
+        return self._hosts.revision
+
+    @property
+    def switches(self) -> frozenset[int]:
+        """The datapath ids connected now."""
+        return self._links.switches
+
+    def observed(self) -> Observed:
+        """The picture as a value."""
+        ports = {dpid: dict(ports) for dpid, ports in self._links.ports.items()}
+        return Observed(ports, self._links.links, self._links.lost_links, tuple(self._hosts.all()))
+
+    def declare(self, declared: Declared) -> None:
+        """What is declared from now on."""
+        if declared != self._declared:
+            self._declared = declared
+            self._links.declare(declared.host_ports, declared.link_ports)
+            self._hosts.expect(declared.expected)
+
+    def restore(self, hosts: Iterable[FoundHost]) -> None:
+        """Hosts known from an earlier run."""
+        self._hosts.restore(hosts)
+
+    # -- events --------------------------------------------------------------------------------------------
+
+    def connected(self, dpid: int, ports: Iterable[Port], now: float) -> None:
+        """A switch came, or came back, and described its ports."""
+        self._links.connected(dpid, ports, now)
+        self._forget_hosts(dpid)
+
+    def lost(self, dpid: int) -> None:
+        """The connection to a switch is gone."""
+        self._links.lost(dpid)
+
+    def ready(self, dpid: int, now: float) -> None:
+        """A switch holds our rules."""
+        self._links.ready(dpid, now)
+
+    def port(self, dpid: int, port: Port, now: float) -> None:
+        """A port is new or changed."""
+        self._links.port(dpid, port, now)
+        if not port.up:
+            self._forget_hosts(dpid)
+
+    def port_gone(self, dpid: int, number: int) -> None:
+        """A port was deleted."""
+        self._links.port_gone(dpid, number)
+        self._forget_hosts(dpid)
+
+    def frame(self, place: PortId, data: bytes, now: float) -> list[Effect]:
+        """A frame came to the controller from a port."""
+        if data[12:14] == b"\x88\xcc":
+            before = self._links.links
+            said = self._links.frame(place, data, now)
+            if self._links.links != before:
+                self._hosts.forget(self._links.is_link)
+            return [Notice(said)] if said else []
+        at_edge = self._links.at_edge(place, now)
+        if at_edge is None:
+            self._waiting.append((place, data))
+            return []
+        return self._from_host(place, data, now) if at_edge else []
+
+    def tick(self, now: float) -> list[Effect]:
+        """Time went by. Call it a few times a second."""
+        effects: list[Effect] = list(self._links.tick(now))
+        self._asking.tick(now)
+        for _ in range(len(self._waiting)):
+            effects += self.frame(*self._waiting.popleft(), now)
+        return effects
+
+    def confirmed(self, revision: int, now: float) -> list[Effect]:
+        """Every connected switch holds what follows from this `hosts_revision`."""
+        return self._asking.confirmed(revision, now)
+
+    # -- hosts ---------------------------------------------------------------------------------------------
+
+    def _forget_hosts(self, dpid: int) -> None:
+        """Whoever was at a port that is down or gone is not there any more."""
+        ports = self._links.ports.get(dpid, {})
+        self._hosts.forget(lambda place: place.dpid == dpid and (place.port not in ports or not ports[place.port].up))
+
+    def _from_host(self, place: PortId, data: bytes, now: float) -> list[Effect]:
+        frame = frames.parse(data)
+        if frame is None or frame.content is None:
+            return []
+        before = self._hosts.revision
+        content = frame.content
+        speaker, own = frame.eth_src, _own_address(frame)
+        moved = own is not None and (known := self._hosts.at(own)) is not None and known.mac != speaker
+        believed, said = self._hosts.learn(place, speaker, own, now)
+        effects: list[Effect] = [Notice(said)] if said else []
+        if not believed:
+            return effects
+        if own is not None:
+            effects += self._asking.learned(own, now)
+        if isinstance(content, frames.Asks):
+            if content.target == own:
+                if moved:  # an address went to another machine: everybody may have the old one in mind
+                    effects += flood(data, place, self._edge(content.target, now))
+            elif content.target.is_multicast or not self._may_ask(content):
+                pass
+            else:
+                effects += self._asking.ask(place, content, data, self._edge(content.target, now), now)
+        elif isinstance(content, frames.Carries) and _to_one(frame, content.destination):
+            if self._hosts.revision != before:
+                effects += self._asking.resume(place, data, now)
+            elif frame.eth_dst == self._gateway_mac:
+                effects += self._seek(place, data, content.destination, now)
+        return effects
+
+    def _seek(self, place: PortId, data: bytes, target: IPAddress, now: float) -> list[Effect]:
+        gateway = self._declared.expected.gateway_for(target)
+        asker = None if gateway is None else (gateway, self._gateway_mac)
+        if target in self._declared.expected.taken:
+            return []
+        return self._asking.seek(place, data, target, asker, self._edge(target, now), now)
+
+    def _may_ask(self, asks: frames.Asks) -> bool:
+        """Hosts find each other by address resolution within one network, not across."""
+        networks = self._declared.expected.network_of
+        if asks.target in self._declared.expected.taken:
+            return False
+        return asks.sender is None or networks(asks.sender) == networks(asks.target)
+
+    def _edge(self, target: IPAddress, now: float) -> dict[int, list[int]]:
+        """Where `target` may be: at the edge, but no function's port and no host's of another network."""
+        network_of = self._declared.expected.network_of
+        wanted = network_of(target)
+
+        def allowed(place: PortId) -> bool:
+            if place in self._declared.quiet:
+                return False
+            host = self._declared.expected.at.get(place)
+            ips = [ip for ip in host.ips if ip.version == target.version] if host is not None else []
+            return not ips or any(network_of(ip) == wanted for ip in ips)
+
+        edge = self._links.edge_ports(now)
+        return {dpid: [n for n in numbers if allowed(PortId(dpid, n))] for dpid, numbers in edge.items()}
+
+
+def _own_address(frame: frames.Frame) -> IPAddress | None:
+    """The address a frame's sender shows to be its own."""
+    match frame.content:
+        case frames.Asks(sender=sender, sender_mac=mac):
+            return sender if mac == frame.eth_src else None
+        case frames.Tells(address=address, mac=mac):
+            return address if mac == frame.eth_src else None
+        case frames.Carries(source=source):
+            return source
+    return None
+
+
+def _to_one(frame: frames.Frame, destination: IPAddress) -> bool:
+    return not frame.eth_dst >> 40 & 1 and not destination.is_multicast

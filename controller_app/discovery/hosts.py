@@ -1,0 +1,220 @@
+"""Which hosts are where, learned from what they send.
+
+What is declared counts more than what is seen: a declared host's address is never learned elsewhere, and
+what the declaration leaves open (its MAC, its addresses) is filled in from its own port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, ip_address
+from typing import Any
+
+from controller_app.discovery.ports import PortId
+from controller_app.model.topology import Host, IPAddress, IPNetwork
+
+MAX_HOSTS_AT_PORT = 1024
+MAX_ADDRESSES = 16  # of one host
+MOVE_PAUSE = 1.0  # seconds a host stays where it is at least: looping frames must not move it to and fro
+LABEL_PREFIX = 0x0E
+
+
+def mac_text(mac: int) -> str:
+    """A MAC address as people write it."""
+    return mac.to_bytes(6, "big").hex(":")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundHost:
+    """A host: its MAC, where it is, and its addresses in the order they were seen. `declared` is the name of
+    the declared host that this is, None for one nobody declared."""
+
+    mac: int
+    place: PortId
+    ips: tuple[IPAddress, ...] = ()
+    declared: str | None = None
+    moved: float = field(default=0.0, compare=False)
+
+    @property
+    def name(self) -> str:
+        """How it is called: by its MAC, unless someone named it."""
+        return self.declared or f"host-{self.mac:012x}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "mac": mac_text(self.mac),
+            "dpid": self.place.dpid,
+            "port": self.place.port,
+            "ips": [str(ip) for ip in self.ips],
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> FoundHost:
+        """The inverse of `to_json`; ValueError or KeyError when it is not."""
+        return FoundHost(
+            int(data["mac"].replace(":", ""), 16),
+            PortId(int(data["dpid"]), int(data["port"])),
+            tuple(ip_address(ip) for ip in data["ips"]),
+        )
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is declared, as far as learning is concerned.
+
+    at: declared hosts with one port, by that port; deaf: ports where nothing is learned (functions, uplinks);
+    taken: addresses of gateways and services; networks: the IP networks of the policy and their gateways.
+    """
+
+    at: Mapping[PortId, Host] = field(default_factory=dict)
+    deaf: frozenset[PortId] = frozenset()
+    taken: frozenset[IPAddress] = frozenset()
+    networks: tuple[tuple[IPNetwork, IPAddress | None], ...] = ()
+
+    def network_of(self, ip: IPAddress) -> frozenset[IPNetwork]:
+        """The declared networks an address lies in; hosts ask for each other within the same ones."""
+        return frozenset(net for net, _ in self.networks if ip.version == net.version and ip in net)
+
+    def gateway_for(self, ip: IPAddress) -> IPAddress | None:
+        """The gateway of the network an address lies in."""
+        return next(
+            (
+                gateway
+                for net, gateway in self.networks
+                if gateway is not None and ip.version == net.version and ip in net
+            ),
+            None,
+        )
+
+
+class Hosts:
+    """The hosts seen so far. `revision` grows whenever something new was learned."""
+
+    def __init__(self, gateway_mac: int = 0) -> None:
+        self._gateway_mac = gateway_mac
+        self._by_mac: dict[int, FoundHost] = {}
+        self._by_ip: dict[IPAddress, int] = {}
+        self._expected = Expected()
+        self._declared_ip: dict[IPAddress, PortId] = {}
+        self._said: set[str] = set()
+        self.revision = 0
+
+    def all(self) -> list[FoundHost]:
+        """Every host, by MAC."""
+        return sorted(self._by_mac.values(), key=lambda host: host.mac)
+
+    def at(self, ip: IPAddress) -> FoundHost | None:
+        """The host seen with an address."""
+        mac = self._by_ip.get(ip)
+        return None if mac is None else self._by_mac[mac]
+
+    def expect(self, expected: Expected) -> None:
+        """What is declared from now on. What contradicts it is forgotten."""
+        self._expected = expected
+        self._declared_ip = {ip: place for place, host in expected.at.items() for ip in host.ips}
+        for host in list(self._by_mac.values()):
+            here = expected.at.get(host.place)
+            name = here.name if here is not None and self._is(here, host) else None
+            if host.place in expected.deaf or (here is not None and name is None):
+                self._remove(host)
+                continue
+            allowed = tuple(ip for ip in host.ips if self._allowed(ip, host.place))
+            if (name, allowed) != (host.declared, host.ips):
+                self._put(replace(host, declared=name, ips=allowed))
+
+    def restore(self, hosts: Iterable[FoundHost]) -> None:
+        """Hosts known from an earlier run."""
+        for host in hosts:
+            if host.place not in self._expected.deaf and host.mac not in self._by_mac:
+                self._put(host)
+        self.expect(self._expected)
+
+    def learn(self, place: PortId, mac: int, ip: IPAddress | None, now: float) -> tuple[bool, str | None]:
+        """A frame from `mac` (and `ip`, which it claims as its own) came in at an edge port. Answers whether
+        it is believed, and what a person should know, if anything."""
+        if mac == 0 or mac >> 40 & 1 or place in self._expected.deaf:
+            return False, None
+        if mac >> 40 == LABEL_PREFIX or mac == self._gateway_mac:
+            return False, self._once(
+                f"a host at {place} uses {mac_text(mac)}, which switches use among themselves: give it another"
+            )
+        if ip is not None and (
+            ip.is_multicast or ip.is_unspecified or ip.is_loopback or ip == IPv4Address("255.255.255.255")
+        ):
+            ip = None
+        if ip is not None and not self._allowed(ip, place):
+            return False, self._once(
+                f"a host at {place} ({mac_text(mac)}) uses {ip}, which is declared to be elsewhere"
+            )
+        here = self._expected.at.get(place)
+        known = self._by_mac.get(mac)
+        if here is not None and not self._may_be(here, mac, ip):
+            return False, self._once(
+                f"{mac_text(mac)} ({ip}) sends at {place}, which is declared to be host {here.name}'s"
+            )
+        if known is None:
+            if ip is None:
+                return True, None
+            if sum(host.place == place for host in self._by_mac.values()) >= MAX_HOSTS_AT_PORT:
+                return False, self._once(f"{MAX_HOSTS_AT_PORT} hosts at {place}: no more are learned there")
+            known = FoundHost(mac, place, (), here.name if here else None, now)
+        host = known
+        if host.place != place:
+            if now - host.moved < MOVE_PAUSE:
+                return False, None
+            host = replace(host, place=place, declared=here.name if here else None, moved=now)
+        elsewise = here is not None and here.ips and ip not in here.ips
+        if ip is not None and ip not in host.ips and not elsewise:
+            host = replace(host, ips=(*host.ips, ip)[-MAX_ADDRESSES:])
+        if host != self._by_mac.get(mac):
+            self._put(host)
+        return True, None
+
+    def forget(self, gone: Callable[[PortId], bool]) -> None:
+        """Forget hosts at ports that are down, deleted, or turned out to be links."""
+        for host in [host for host in self._by_mac.values() if gone(host.place)]:
+            self._remove(host)
+
+    def _allowed(self, ip: IPAddress, place: PortId) -> bool:
+        if ip in self._expected.taken:
+            return False
+        return self._declared_ip.get(ip, place) == place
+
+    def _may_be(self, declared: Host, mac: int, ip: IPAddress | None) -> bool:
+        """Can a frame from `mac` and `ip` be this declared host's?"""
+        if declared.mac is not None:
+            return int(declared.mac.replace(":", ""), 16) == mac
+        if ip is None:
+            return True
+        return not declared.ips or ip in declared.ips or ip.is_link_local
+
+    def _is(self, declared: Host, host: FoundHost) -> bool:
+        return all(self._may_be(declared, host.mac, ip) for ip in host.ips)
+
+    def _put(self, host: FoundHost) -> None:
+        before = self._by_mac.get(host.mac)
+        for ip in host.ips:
+            other = self._by_mac.get(self._by_ip.get(ip, host.mac))
+            if other is not None and other.mac != host.mac:  # the address moved to another machine
+                self._by_mac[other.mac] = replace(other, ips=tuple(i for i in other.ips if i != ip))
+            self._by_ip[ip] = host.mac
+        for ip in before.ips if before else ():
+            if ip not in host.ips:
+                self._by_ip.pop(ip, None)
+        self._by_mac[host.mac] = host
+        self.revision += 1
+
+    def _remove(self, host: FoundHost) -> None:
+        del self._by_mac[host.mac]
+        for ip in host.ips:
+            if self._by_ip.get(ip) == host.mac:
+                del self._by_ip[ip]
+        self.revision += 1
+
+    def _once(self, what: str) -> str | None:
+        """Say a thing once, not with every frame."""
+        if what in self._said or len(self._said) > 4096:
+            return None
+        self._said.add(what)
+        return what

@@ -1,0 +1,250 @@
+"""Which ports there are, which are joined by links, and which are at the edge.
+
+No sockets and no clock: every call takes `now`, a monotonic clock in seconds, and what is to be sent is
+returned. The object keeps its state in place, because every port of the network is heard every few seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from controller_app.discovery import lldp
+from controller_app.discovery.ports import Port, PortId, SendFrame
+
+INTERVAL = 5.0  # seconds between frames out of each port
+MISSES = 3  # frames that may be lost before a link is
+SETTLE = 0.4  # seconds a port must be without a neighbour before hosts are believed to be there
+
+Pair = tuple[PortId, PortId]  # the smaller first
+
+
+def pair(a: PortId, b: PortId) -> Pair:
+    """A link by its ends, whichever way round they are given."""
+    return (a, b) if a < b else (b, a)
+
+
+class Links:
+    """What is known about ports and links. `revision` grows whenever the topology is another one."""
+
+    def __init__(self, key: bytes, observe: bool = True, interval: float = INTERVAL) -> None:
+        self._key = key
+        self._observe = observe
+        self._interval = interval
+        self._ports: dict[int, dict[int, Port]] = {}
+        self._connected: set[int] = set()
+        self._ready: set[int] = set()  # switches that hold our rules, so that they tell what they hear
+        self._heard: dict[PortId, tuple[PortId, float]] = {}
+        self._both_ways: set[Pair] = set()
+        self._lost: set[Pair] = set()
+        self._settles: dict[PortId, float] = {}
+        self._hosts: frozenset[PortId] = frozenset()
+        self._declared: frozenset[PortId] = frozenset()
+        self._next_round = 0.0
+        self._ask_soon = False
+        self._links: tuple[Pair, ...] = ()
+        self._link_ports: frozenset[PortId] = frozenset()
+        self.revision = 0
+
+    # -- what is declared ----------------------------------------------------------------------------------
+
+    def declare(self, hosts: frozenset[PortId], links: frozenset[PortId]) -> None:
+        """Ports that the topology file gives to hosts and functions (they never become links) and to links
+        (no host is ever looked for there)."""
+        self._hosts, self._declared = hosts, links
+        for place in [at for at, (sender, _) in self._heard.items() if at in hosts or sender in hosts]:
+            del self._heard[place]
+        self._compute()
+
+    # -- what switches say ---------------------------------------------------------------------------------
+
+    def connected(self, dpid: int, ports: Iterable[Port], now: float) -> None:
+        """A switch came, or came back, and described all its ports."""
+        described = {port.number: port for port in ports}
+        before = self._ports.get(dpid, {})
+        for number in before:
+            if number not in described or (before[number].up and not described[number].up):
+                self._forget(PortId(dpid, number))
+        self._ports[dpid] = described
+        self._connected.add(dpid)
+        # Nothing could be heard while it was away, so what was heard before counts as heard now.
+        for place, (sender, _) in list(self._heard.items()):
+            if dpid in (place.dpid, sender.dpid):
+                self._heard[place] = (sender, now)
+        self.revision += 1
+        self._compute()
+
+    def lost(self, dpid: int) -> None:
+        """The connection to a switch is gone. Its ports and links are taken to be as they were."""
+        self._connected.discard(dpid)
+        self._ready.discard(dpid)
+        self.revision += 1
+
+    def ready(self, dpid: int, now: float) -> None:
+        """A switch holds our rules now: what arrives at its ports is told from here on."""
+        if dpid in self._ready or dpid not in self._connected:
+            return
+        self._ready.add(dpid)
+        for number, port in self._ports[dpid].items():
+            if port.up:
+                self._settles.setdefault(PortId(dpid, number), now + self._settle_time)
+        self._ask_soon = True
+
+    def port(self, dpid: int, port: Port, now: float) -> None:
+        """A port is new or changed."""
+        ports = self._ports.setdefault(dpid, {})
+        before = ports.get(port.number)
+        if before == port:
+            return
+        ports[port.number] = port
+        place = PortId(dpid, port.number)
+        if not port.up:
+            self._forget(place)
+        elif before is None or not before.up:
+            if dpid in self._ready:
+                self._settles[place] = now + self._settle_time
+            self._ask_soon = True
+        self.revision += 1
+        self._compute()
+
+    def port_gone(self, dpid: int, number: int) -> None:
+        """A port was deleted."""
+        if self._ports.get(dpid, {}).pop(number, None) is not None:
+            self._forget(PortId(dpid, number))
+            self.revision += 1
+            self._compute()
+
+    def frame(self, place: PortId, data: bytes, now: float) -> str | None:
+        """An LLDP frame came in. Answers what a person should know about it, if anything."""
+        sender = lldp.read(data, self._key)
+        if sender is None or not self._observe:
+            return None
+        if place in self._hosts or sender in self._hosts:
+            host = place if place in self._hosts else sender
+            return f"port {host} is declared to be a host's, but a switch answers there"
+        if sender == place:
+            return f"port {place} hears its own frames: a loop behind it"
+        before = self._heard.get(place)
+        self._heard[place] = (sender, now)
+        link = pair(place, sender)
+        back = self._heard.get(sender)
+        both = back is not None and back[0] == place
+        if both:
+            self._both_ways.add(link)
+        if before is None or before[0] != sender or link in self._lost:
+            self._lost.discard(link)
+            self._compute()
+        return None
+
+    # -- time ----------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> list[SendFrame]:
+        """What is to be sent now. Call it a few times a second."""
+        if not self._observe:
+            return []
+        self._expire(now)
+        if now >= self._next_round:
+            self._next_round = now + self._interval
+            self._ask_soon = False
+            return self._frames(linked=True)
+        if self._ask_soon:
+            self._ask_soon = False
+            return self._frames(linked=False)
+        return []
+
+    def _frames(self, linked: bool) -> list[SendFrame]:
+        """One frame out of every port a link may be at; those known to be links only with `linked`."""
+        lifetime = max(1, round(self._interval * (MISSES + 1)))
+        return [
+            SendFrame(dpid, (number,), lldp.frame(PortId(dpid, number), port.mac, lifetime, self._key))
+            for dpid in sorted(self._connected)
+            for number, port in sorted(self._ports[dpid].items())
+            if port.up
+            and port.physical
+            and PortId(dpid, number) not in self._hosts
+            and (linked or PortId(dpid, number) not in self._link_ports)
+        ]
+
+    def _expire(self, now: float) -> None:
+        oldest = now - self._interval * MISSES - SETTLE
+        late = [
+            place
+            for place, (sender, at) in self._heard.items()
+            if at < oldest and place.dpid in self._connected and sender.dpid in self._connected
+        ]
+        for place in late:
+            self._lost.add(pair(place, self._heard.pop(place)[0]))
+        if late:
+            self._compute()
+
+    # -- answers -------------------------------------------------------------------------------------------
+
+    @property
+    def _settle_time(self) -> float:
+        return SETTLE if self._observe else 0.0
+
+    @property
+    def ports(self) -> Mapping[int, Mapping[int, Port]]:
+        """Every port of every switch that ever connected, by datapath id and number."""
+        return self._ports
+
+    @property
+    def switches(self) -> frozenset[int]:
+        """The switches connected now."""
+        return frozenset(self._connected)
+
+    @property
+    def links(self) -> tuple[Pair, ...]:
+        """The links found, in order."""
+        return self._links
+
+    @property
+    def lost_links(self) -> frozenset[Pair]:
+        """Links that were seen and then no longer, although both their ports are up."""
+        return frozenset(self._lost)
+
+    def is_link(self, place: PortId) -> bool:
+        """Is the port an end of a link, declared or found?"""
+        return place in self._link_ports or place in self._declared
+
+    def at_edge(self, place: PortId, now: float) -> bool | None:
+        """May a host be there? None: too early to say."""
+        port = self._ports.get(place.dpid, {}).get(place.port)
+        if port is None or not port.up or not port.physical or self.is_link(place):
+            return False
+        if place in self._hosts:
+            return True
+        settles = self._settles.get(place)
+        return True if settles is not None and now >= settles else None
+
+    def edge_ports(self, now: float) -> dict[int, list[int]]:
+        """Every port of the connected switches that is surely at the edge, by datapath id."""
+        found = {
+            dpid: [number for number in sorted(self._ports[dpid]) if self.at_edge(PortId(dpid, number), now)]
+            for dpid in sorted(self._connected)
+        }
+        return {dpid: numbers for dpid, numbers in found.items() if numbers}
+
+    def _forget(self, place: PortId) -> None:
+        """Start anew with a port: what was heard there or came from there says nothing any more."""
+        self._settles.pop(place, None)
+        gone = [at for at, (sender, _) in self._heard.items() if place in (at, sender)]
+        for at in gone:
+            del self._heard[at]
+        self._both_ways = {link for link in self._both_ways if place not in link}
+        self._lost = {link for link in self._lost if place not in link}
+
+    def _compute(self) -> None:
+        """A link heard both ways once must be heard both ways: a fibre can break in one direction."""
+        links = set()
+        for place, (sender, _) in self._heard.items():
+            link = pair(place, sender)
+            back = self._heard.get(sender)
+            heard_back = back is not None and back[0] == place
+            # Two neighbours behind one port: the port's own word counts.
+            if heard_back or (back is None and link not in self._both_ways):
+                links.add(link)
+        found = tuple(sorted(links))
+        if found != self._links:
+            self._links = found
+            self._link_ports = frozenset(end for link in found for end in link)
+            self.revision += 1

@@ -1,0 +1,157 @@
+"""One topology out of what is declared and what is found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from controller_app.discovery.hosts import FoundHost, mac_text
+from controller_app.discovery.links import Pair, pair
+from controller_app.discovery.ports import Port, PortId
+from controller_app.model.topology import End, Host, Link, Switch, Topology
+
+LAST_STAND_IN = 0xFE00  # just below OFPP_MAX of OpenFlow 1.0, which Open vSwitch keeps to
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was found. `ports` by datapath id and number, of every switch that ever connected."""
+
+    ports: Mapping[int, Mapping[int, Port]] = field(default_factory=dict)
+    links: tuple[Pair, ...] = ()
+    lost: frozenset[Pair] = frozenset()
+    hosts: tuple[FoundHost, ...] = ()
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The topology that counts, and where declaration and observation disagree. `stand_ins` are ends whose
+    number is made up, because their switch has not told it."""
+
+    topology: Topology
+    problems: tuple[str, ...] = ()
+    stand_ins: frozenset[End] = frozenset()
+
+
+def resolve(declared: Topology, ports: Mapping[int, Mapping[int, Port]]) -> Merged:
+    """Port names replaced by the numbers that switches gave them.
+
+    A name of a switch that has not connected yet gets a number no port has, so that the rest of the network
+    can be computed; the same for a name that a connected switch does not know, which is a problem.
+    """
+    problems: list[str] = []
+    stand_ins: dict[End, int] = {}
+    numbers: dict[tuple[str, str], int] = {}
+    for switch in declared.switches.values():
+        for port in ports.get(switch.dpid, {}).values():
+            numbers[switch.name, port.name] = port.number
+
+    def number(end: End, what: str) -> End:
+        if isinstance(end.port, int):
+            return end
+        found = numbers.get((end.switch, end.port))
+        if found is None:
+            found = stand_ins.setdefault(end, LAST_STAND_IN - len(stand_ins))
+            switch = declared.switches.get(end.switch)
+            if switch is not None and switch.dpid in ports:
+                problems.append(f"{what}: switch {end.switch} has no port named {end.port!r}")
+        return End(end.switch, found)
+
+    links = tuple(
+        replace(link, a=number(link.a, f"link {link.a} - {link.b}"), b=number(link.b, f"link {link.a} - {link.b}"))
+        for link in declared.links
+    )
+    hosts = {
+        name: replace(host, attach={arm: number(end, f"host {name}") for arm, end in host.attach.items()})
+        for name, host in declared.hosts.items()
+    }
+    made_up = frozenset(End(end.switch, number) for end, number in stand_ins.items())
+    return Merged(Topology(declared.switches, links, hosts), tuple(problems), made_up)
+
+
+def place_of(topology: Topology, end: End) -> PortId | None:
+    """A resolved end as datapath id and number."""
+    switch = topology.switches.get(end.switch)
+    return None if switch is None or not isinstance(end.port, int) else PortId(switch.dpid, end.port)
+
+
+def merge(declared: Topology, observed: Observed) -> Merged:
+    """The declared topology with what was found added, and without what is known to be broken.
+
+    Switches found are named `s<dpid>`. A declared link stays until one of its ports is down or missing on a
+    switch that connected, or until it was seen and then no longer. Found links and hosts never replace
+    declared ones: where they contradict each other the declaration counts, and it is reported.
+    """
+    resolved = resolve(declared, observed.ports)
+    topology, problems = resolved.topology, list(resolved.problems)
+    switches = dict(topology.switches)
+    names = {switch.dpid: name for name, switch in switches.items()}
+    for dpid in sorted(observed.ports):
+        if dpid not in names:
+            name = f"s{dpid}"
+            while name in switches:
+                problems.append(f"switch {dpid:#x} was found, but {name} is declared with another dpid")
+                name += "-found"
+            names[dpid] = name
+            switches[name] = Switch(name, dpid)
+    hosts, host_ports = _hosts(topology, observed, names)
+    links = _links(resolved, observed, names, host_ports, problems)
+    return Merged(Topology(switches, links, hosts), tuple(dict.fromkeys(problems)), resolved.stand_ins)
+
+
+def _hosts(
+    topology: Topology, observed: Observed, names: Mapping[int, str]
+) -> tuple[dict[str, Host], frozenset[PortId]]:
+    """All hosts, and the ports of the declared ones."""
+    hosts = dict(topology.hosts)
+    ports = frozenset(
+        place
+        for host in hosts.values()
+        for end in host.attach.values()
+        if (place := place_of(topology, end)) is not None
+    )
+    for found in observed.hosts:
+        known = hosts.get(found.declared) if found.declared else None
+        if known is not None:
+            hosts[known.name] = replace(known, mac=known.mac or mac_text(found.mac), ips=known.ips or found.ips)
+        elif found.ips and found.place.dpid in names and found.place not in ports and found.name not in hosts:
+            attach = {"": End(names[found.place.dpid], found.place.port)}
+            hosts[found.name] = Host(found.name, attach, found.ips, mac_text(found.mac))
+    return hosts, ports
+
+
+def _links(
+    resolved: Merged,
+    observed: Observed,
+    names: Mapping[int, str],
+    host_ports: frozenset[PortId],
+    problems: list[str],
+) -> tuple[Link, ...]:
+    topology = resolved.topology
+    links: list[Link] = []
+    used: dict[PortId, Link] = {}
+    for link in topology.links:
+        a, b = place_of(topology, link.a), place_of(topology, link.b)
+        assert a is not None
+        assert b is not None
+        used[a] = used[b] = link
+        gone = False
+        for end, place in ((link.a, a), (link.b, b)):
+            if place.dpid in observed.ports and end not in resolved.stand_ins:
+                port = observed.ports[place.dpid].get(place.port)
+                if port is None:
+                    problems.append(f"link {link.a} - {link.b}: switch {end.switch} has no port {end.port}")
+                gone = gone or port is None or not port.up
+        if not gone and pair(a, b) not in observed.lost:
+            links.append(link)
+    for a, b in observed.links:
+        if a in host_ports or b in host_ports:
+            continue
+        declared = [used[place] for place in (a, b) if place in used]
+        ends = End(names[a.dpid], a.port), End(names[b.dpid], b.port)
+        if not declared:
+            links.append(Link(*ends))
+        elif any({link.a, link.b} != set(ends) for link in declared):
+            other = declared[0]
+            problems.append(f"{ends[0]} is connected to {ends[1]}, but {other.a} - {other.b} is declared")
+    return tuple(links)

@@ -1,0 +1,129 @@
+"""A packet's way as the switches really take it: where only a hash decides, the switch itself is asked."""
+
+from __future__ import annotations
+
+import queue
+import struct
+from typing import Any
+
+from controller_app.conductor import Computed, Conductor
+from controller_app.model.allocation import Allocation
+from controller_app.openflow.decode import PacketIn
+from controller_app.pipeline.cookies import is_ours
+from controller_app.pipeline.labels import Label
+from controller_app.pipeline.probe import REPLY_TABLES, host_at, instances_of, probe_packet_out, read_probe
+from controller_app.runtime import Runtime
+from controller_app.verification.packet import ICMP, ICMPV6, IPV4, TCP, UDP, Packet
+from controller_app.verification.trace import PacketSpec, _class, trace
+from controller_app.verification.verify import Checker
+
+ANSWER_TIME = 2.0  # seconds a switch has to say what it would do
+
+
+def live_trace(runtime: Runtime, spec: PacketSpec) -> dict[str, Any]:
+    """The `trace` document of a packet on the running network.
+
+    Where the way depends on a switch's hash the switch is asked, and the one way it takes is given; when it
+    does not answer, the candidates stay, with a `note`. Raises TraceError when the packet cannot be sent.
+    """
+    now = runtime.call(lambda conductor: conductor.computed)
+    document = trace(now.policy, now.topology, now.state, now.allocation, spec)
+    if "candidates" not in document:
+        return document
+    checker = Checker(now.policy, now.topology, now.state, now.allocation)
+    frame = wire_frame(checker.frame(_class(checker, now.topology, spec))[0])
+    switch, label = _ask(runtime, now, spec.host, frame)
+    if label is None:
+        return {**document, "note": f"switch {switch} did not say which of the candidates it takes"}
+    wanted = _chosen(label, now.allocation)
+    for way in document["candidates"]:
+        if way["host"] == wanted[1] and set(way["functions"]) <= set(wanted[0]):
+            chosen = {key: value for key, value in way.items() if key != "slots"}
+            rest = {k: v for k, v in document.items() if k not in ("candidates", *way)}
+            return {**chosen, **rest}
+    return {
+        **document,
+        "note": f"switch {switch} chose {', '.join(wanted[0])} to {wanted[1]}, which the "
+        "computed state does not offer: it may have changed meanwhile",
+    }
+
+
+def _ask(runtime: Runtime, now: Computed, host: str, frame: bytes) -> tuple[str, Label | None]:
+    """Let the host's switch choose for this frame, and return what it chose."""
+    switch, in_port, actions = probe_packet_out(now.topology, host)
+    answers: queue.SimpleQueue[Label | None] = queue.SimpleQueue()
+
+    def listen(name: str, packet: PacketIn) -> bool:
+        # Everything behind the destination MAC is as it was sent.
+        mine = name == switch and packet.table in REPLY_TABLES and packet.data[6:] == frame[6:]
+        if mine and is_ours(packet.cookie):
+            answers.put(read_probe(packet.data))
+            return True
+        return False
+
+    def send(conductor: Conductor) -> Any:
+        end = conductor.listen(listen)
+        if not conductor.ask_switch(switch, in_port, actions, frame):
+            answers.put(None)
+        return end
+
+    end = runtime.call(send)
+    try:
+        return switch, answers.get(timeout=ANSWER_TIME)
+    except queue.Empty:
+        return switch, None
+    finally:
+        runtime.call(lambda _: end())
+
+
+def _chosen(label: Label, allocation: Allocation) -> tuple[tuple[str, ...], str | None]:
+    """The instances and the receiver that a label stands for."""
+    found = instances_of(label.path, allocation) if label.path else None
+    return (found[1] if found else ()), host_at(label.exit, allocation)
+
+
+def wire_frame(packet: Packet) -> bytes:
+    """A real frame with the fields of a packet: Ethernet, IP, and TCP (a SYN), UDP or an ICMP echo."""
+    version = 4 if packet["eth_type"] == IPV4 else 6
+    octets = 4 if version == 4 else 16
+    source = packet[f"ipv{version}_src"].to_bytes(octets, "big")
+    destination = packet[f"ipv{version}_dst"].to_bytes(octets, "big")
+    protocol = packet["ip_proto"]
+    body = _transport(packet, protocol)
+    if protocol in _CHECKSUM_AT:
+        pseudo = b"" if protocol == ICMP else source + destination + struct.pack("!II", len(body), protocol)
+        checksum = _checksum(pseudo + body) or (0xFFFF if protocol == UDP else 0)
+        at = _CHECKSUM_AT[protocol]
+        body = body[:at] + checksum.to_bytes(2, "big") + body[at + 2 :]
+    ttl = packet.get("ttl", 64)
+    if version == 4:
+        header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0x4000, ttl, protocol, 0)
+        checksum = _checksum(header + source + destination)
+        header = header[:10] + checksum.to_bytes(2, "big") + source + destination
+    else:
+        header = struct.pack("!IHBB", 6 << 28, len(body), protocol, ttl) + source + destination
+    ethernet = packet["eth_dst"].to_bytes(6, "big") + packet["eth_src"].to_bytes(6, "big")
+    return (ethernet + packet["eth_type"].to_bytes(2, "big") + header + body).ljust(60, b"\0")
+
+
+_CHECKSUM_AT = {TCP: 16, UDP: 6, ICMP: 2, ICMPV6: 2}
+
+
+def _transport(packet: Packet, protocol: int) -> bytes:
+    if protocol == TCP:
+        return struct.pack("!HHIIHHHH", packet["tcp_src"], packet["tcp_dst"], 1, 0, 0x5002, 0xFFFF, 0, 0)
+    if protocol == UDP:
+        return struct.pack("!HHHH", packet["udp_src"], packet["udp_dst"], 8, 0)
+    if protocol in (ICMP, ICMPV6):
+        kind = packet["icmp_type" if protocol == ICMP else "icmpv6_type"]
+        return struct.pack("!BBHHH", kind, 0, 0, packet.get("icmp_id", 0), 1)
+    return b""
+
+
+def _checksum(data: bytes) -> int:
+    """The internet checksum (RFC 1071)."""
+    data += b"\0" * (len(data) % 2)
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total ^ 0xFFFF

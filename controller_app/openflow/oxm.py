@@ -1,0 +1,103 @@
+"""How fields are named on the wire: OXM and NXM headers as Open vSwitch 3.1 writes them in OpenFlow 1.3.
+
+A header is 32 bits: class (16), field (7), has-mask (1), payload length (8) (OpenFlow 1.3.5, 7.2.3.2). Where
+a field has two names, Open vSwitch uses the OXM one in matches and set-field actions, the NXM one in
+reg-load, reg-move, ct and check_pkt_larger (nx_put_match and mf_nxm_header of its nx-match.c).
+
+One field has another form in matches: `vlan_tci` travels as VLAN_VID (with the CFI bit: "is tagged") and
+VLAN_PCP, so only such combinations of value and mask can come back as they were sent, see `split_vlan_tci`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from controller_app.model.flow import FIELD_BITS
+
+NXM_OF, NXM_NX, ERICSSON, BASIC, EXPERIMENTER = 0x0000, 0x0001, 0x1000, 0x8000, 0xFFFF
+HAS_MASK = 0x100
+
+
+def _header(oxm_class: int, number: int, length: int) -> int:
+    return oxm_class << 16 | number << 9 | length
+
+
+# field -> (OXM basic number, payload bytes)
+_BASIC = {
+    "in_port": (0, 4), "metadata": (2, 8), "eth_dst": (3, 6), "eth_src": (4, 6), "eth_type": (5, 2),
+    "vlan_vid": (6, 2), "vlan_pcp": (7, 1), "ip_proto": (10, 1), "ipv4_src": (11, 4), "ipv4_dst": (12, 4),
+    "tcp_src": (13, 2), "tcp_dst": (14, 2), "udp_src": (15, 2), "udp_dst": (16, 2), "icmp_type": (19, 1),
+    "arp_op": (21, 2), "arp_spa": (22, 4), "arp_tpa": (23, 4), "arp_sha": (24, 6), "arp_tha": (25, 6),
+    "ipv6_src": (26, 16), "ipv6_dst": (27, 16), "icmpv6_type": (29, 1), "nd_target": (31, 16),
+    "nd_sll": (32, 6), "nd_tll": (33, 6),
+}  # fmt: skip
+_NXM_OF = {
+    "in_port": (0, 2), "eth_dst": (1, 6), "eth_src": (2, 6), "eth_type": (3, 2), "vlan_tci": (4, 2),
+    "ip_proto": (6, 1), "ipv4_src": (7, 4), "ipv4_dst": (8, 4), "tcp_src": (9, 2), "tcp_dst": (10, 2),
+    "udp_src": (11, 2), "udp_dst": (12, 2), "icmp_type": (13, 1), "arp_op": (15, 2), "arp_spa": (16, 4),
+    "arp_tpa": (17, 4),
+}  # fmt: skip
+_NXM_NX = {
+    **{f"reg{n}": (n, 4) for n in range(16)},
+    "arp_sha": (17, 6), "arp_tha": (18, 6), "ipv6_src": (19, 16), "ipv6_dst": (20, 16),
+    "icmpv6_type": (21, 1), "nd_target": (23, 16),
+    "nd_sll": (24, 6), "nd_tll": (25, 6), "ip_frag": (26, 1), "ct_state": (105, 4),
+    "ct_zone": (106, 2), "ct_mark": (107, 4), "ct_label": (108, 16),
+}  # fmt: skip
+_ERICSSON = {"nd_reserved": (1, 4), "nd_options_type": (2, 1)}
+
+_OXM_HEADERS = {name: _header(BASIC, *place) for name, place in _BASIC.items()}
+_NXM_HEADERS = {
+    **{name: _header(NXM_OF, *place) for name, place in _NXM_OF.items()},
+    **{name: _header(NXM_NX, *place) for name, place in _NXM_NX.items()},
+    **{name: _header(ERICSSON, *place) for name, place in _ERICSSON.items()},
+}
+
+# field -> header without mask, in matches and set-field. Also vlan_vid and vlan_pcp, the parts of vlan_tci.
+MATCH_HEADERS: Mapping[str, int] = {**_NXM_HEADERS, **_OXM_HEADERS}
+# field -> header in actions that name a part of a field
+PART_HEADERS: Mapping[str, int] = {**_OXM_HEADERS, **_NXM_HEADERS}
+# header without mask -> field, every name of it
+FIELDS: Mapping[int, str] = {header: name for headers in (_OXM_HEADERS, _NXM_HEADERS)
+                             for name, header in headers.items()}
+
+# Fields that Open vSwitch matches exactly or not at all (ovs-fields(7), "Maskable: no").
+EXACT_ONLY = frozenset({"in_port", "ct_zone", "eth_type", "ip_proto", "icmp_type", "icmpv6_type", "arp_op",
+                        "nd_options_type", "nd_reserved", "vlan_pcp"})
+WIRE_BITS: Mapping[str, int] = {**FIELD_BITS, "vlan_vid": 16, "vlan_pcp": 8}
+
+VID_MASK = 0x1FFF  # VLAN id and CFI
+PCP_SHIFT = 13
+
+
+def masked(header: int) -> int:
+    """The header of the same field followed by value and mask."""
+    return header & ~0xFF | HAS_MASK | (header & 0xFF) * 2
+
+
+def split_vlan_tci(value: int, mask: int) -> tuple[int, int]:
+    """The masks of VLAN_VID and VLAN_PCP for a match on vlan_tci; 0 where that part is left out.
+
+    Raises ValueError for what Open vSwitch would not tell back: priority bits matched in part, or without a
+    tag (untagged is `vlan_tci=0` under mask 0x1fff or 0x1000).
+    """
+    vid_mask, pcp_mask = mask & VID_MASK, mask >> PCP_SHIFT
+    if pcp_mask not in (0, 7) or (pcp_mask and not value & 0x1000):
+        raise ValueError(f"match vlan_tci={value:#06x}/{mask:#06x}: priority bits are matched all or none "
+                         f"and together with bit 0x1000; untagged is 0/0x1fff")
+    return vid_mask, pcp_mask
+
+
+def check_match(field: str, value: int, mask: int) -> None:
+    """Raise ValueError for a condition that Open vSwitch refuses, or would tell back in another form."""
+    full = (1 << FIELD_BITS[field]) - 1
+    if not mask or mask & ~full:
+        raise ValueError(f"match {field}: mask {mask:#x} is empty or wider than the field")
+    if field in EXACT_ONLY and mask != full:
+        raise ValueError(f"match {field}: this field is matched exactly or not at all, not under {mask:#x}")
+    if field == "ip_frag" and mask not in (1, 2, 0xFF):
+        raise ValueError(f"match ip_frag: mask {mask:#x} is none of 0xff (exact), 1 (any) and 2 (later)")
+    if field == "ct_state" and mask & ~0xFF:
+        raise ValueError(f"match ct_state: mask {mask:#x} has bits that are no connection state (0xff)")
+    if field == "vlan_tci":
+        split_vlan_tci(value, mask)

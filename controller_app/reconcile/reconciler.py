@@ -1,0 +1,214 @@
+"""The only writer of rules: one small state machine a switch.
+
+    away ── connected ──► auditing ── what it holds ──► sending ── all confirmed ──► in-sync
+                             ▲                             │  ▲                          │
+                             └── error, silence, time ─────┘  └─── something else wanted ┘
+
+`step(sync, event, now)` is a pure function; `now` is a monotonic clock in seconds. What it answers is to be
+done in order, and the outcome comes back as an event. A switch that holds what it should is told nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from controller_app.model.flow import FlowKey, SwitchState
+from controller_app.reconcile.changes import ChangeSet, Counts
+from controller_app.reconcile.diff import diff
+
+ANSWER_TIME = 15.0  # seconds a switch has to answer an audit or to confirm a change
+AUDIT_INTERVAL = 60.0  # seconds between looks at a switch in sync: someone else may have deleted our rules
+FIRST_RETRY, LAST_RETRY = 0.5, 30.0  # seconds until the next audit after an error, doubled each time
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The switch is there and its handshake is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The connection is gone. The rules on the switch stay and go on working."""
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """This is what the switch is to hold from now on."""
+
+    state: SwitchState
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an audit found: our rules, and the keys of flows that belong to others."""
+
+    number: int
+    held: SwitchState
+    foreign: frozenset[FlowKey] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The switch answered the barrier behind change `number` without an error."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The switch answered the audit or the change of this number with an error."""
+
+    number: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time went by."""
+
+
+Event = Connected | Lost | Want | Found | Confirmed | Refused | Tick
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Ask the switch for its flows and groups; answer with Found of the same number."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send the change, all or nothing, with a barrier behind it; answer with Confirmed or Refused."""
+
+    number: int
+    changes: ChangeSet
+
+
+@dataclass(frozen=True, slots=True)
+class InSync:
+    """The switch now holds what is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something a person should read."""
+
+    what: str
+
+
+Effect = Audit | Send | InSync | Problem
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchSync:
+    """What is known about one switch. `held` is None while that has not been asked."""
+
+    phase: str = "away"  # away | auditing | sending | waiting | in-sync
+    wanted: SwitchState | None = None
+    held: SwitchState | None = None
+    target: SwitchState | None = None  # what it holds once the change on its way is confirmed
+    foreign: frozenset[FlowKey] = frozenset()
+    number: int = 0  # of the last audit or change
+    deadline: float = 0.0  # when the present phase has lasted too long
+    failures: int = 0
+    problem: str | None = None
+    edge_tables: frozenset[int] = frozenset()
+
+    @property
+    def in_sync(self) -> bool:
+        """Does the switch hold exactly what is wanted, as far as known?"""
+        return self.phase == "in-sync" and self.wanted is not None
+
+    @property
+    def outstanding(self) -> Counts:
+        """What is still to be changed on the switch, as far as known."""
+        if self.wanted is None or self.held is None:
+            return Counts()
+        return diff(_without(self.wanted, self.foreign), self.held, self.edge_tables).counts
+
+    @property
+    def blocked(self) -> tuple[FlowKey, ...]:
+        """Wanted flows that are not sent, because a foreign flow has their place."""
+        if self.wanted is None:
+            return ()
+        return tuple(key for key in self.wanted.flows if key in self.foreign)
+
+
+Outcome = tuple[SwitchSync, tuple[Effect, ...]]
+
+
+def step(sync: SwitchSync, event: Event, now: float) -> Outcome:
+    """What follows from an event. Late answers (of an earlier number) change nothing."""
+    match event:
+        case Connected():
+            return _audit(replace(sync, failures=0, problem=None), now)
+        case Lost():
+            return replace(sync, phase="away", held=None, target=None, foreign=frozenset()), ()
+        case Want(state=state):
+            if state == sync.wanted:
+                return sync, ()
+            sync = replace(sync, wanted=state)
+            return _advance(sync, now) if sync.phase == "in-sync" else (sync, ())
+        case Found(number=number) if sync.phase == "auditing" and number == sync.number:
+            return _advance(replace(sync, held=event.held, foreign=event.foreign), now)
+        case Confirmed(number=number) if sync.phase == "sending" and number == sync.number:
+            return _advance(replace(sync, held=sync.target, target=None, failures=0), now)
+        case Refused(number=number) if sync.phase in ("auditing", "sending") and number == sync.number:
+            return _fail(sync, event.why, now)
+        case Tick() if sync.phase != "away" and now >= sync.deadline:
+            if sync.phase in ("auditing", "sending"):
+                return _fail(sync, f"no answer within {ANSWER_TIME:g} s", now)
+            return _audit(sync, now)
+    return sync, ()
+
+
+def _audit(sync: SwitchSync, now: float) -> Outcome:
+    number = sync.number + 1
+    return replace(
+        sync, phase="auditing", held=None, target=None, number=number, deadline=now + ANSWER_TIME
+    ), (Audit(number),)
+
+
+def _fail(sync: SwitchSync, why: str, now: float) -> Outcome:
+    """After an error nobody knows what the switch holds: wait, then ask it."""
+    pause = min(LAST_RETRY, FIRST_RETRY * 2 ** min(sync.failures, 16))
+    return replace(
+        sync,
+        phase="waiting",
+        held=None,
+        target=None,
+        failures=sync.failures + 1,
+        problem=why,
+        deadline=now + pause,
+    ), (Problem(f"{why}; asking the switch what it holds in {pause:g} s"),)
+
+
+def _advance(sync: SwitchSync, now: float) -> Outcome:
+    """The switch holds `held`: send what is missing, or be content."""
+    assert sync.held is not None
+    effects: list[Effect] = []
+    if sync.wanted is not None:
+        wanted = _without(sync.wanted, sync.foreign)
+        changes = diff(wanted, sync.held, sync.edge_tables)
+        if changes:
+            number = sync.number + 1
+            return replace(sync, phase="sending", target=wanted, number=number, deadline=now + ANSWER_TIME), (
+                Send(number, changes),
+            )
+        effects.append(InSync())
+    problem = None
+    if blocked := sync.blocked:
+        problem = (
+            f"{len(blocked)} of our rules are not installed: flows of another application stand in "
+            f"their place (table {blocked[0].table}, priority {blocked[0].priority})"
+        )
+        if problem != sync.problem:
+            effects.append(Problem(problem))
+    return replace(sync, phase="in-sync", problem=problem, deadline=now + AUDIT_INTERVAL), tuple(effects)
+
+
+def _without(wanted: SwitchState, foreign: frozenset[FlowKey]) -> SwitchState:
+    if foreign.isdisjoint(wanted.flows):
+        return wanted
+    return replace(wanted, flows={key: flow for key, flow in wanted.flows.items() if key not in foreign})

@@ -1,0 +1,205 @@
+"""The thread around the conductor: one queue, one thread, so nothing in it needs a lock.
+
+Whoever has something to say puts it in the queue: the os-ken app (switches), the REST server (requests),
+signals (reload). What the conductor does in answer, it does in the control thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import TypeVar
+
+from controller_app.conductor import Conductor
+from controller_app.discovery.ports import Port
+from controller_app.model.position import PolicyError
+from controller_app.model.topology import Topology
+from controller_app.policies import at_start, build, read_files
+from controller_app.policy.topology_file import load_topologies
+from controller_app.settings import Settings
+from controller_app.store.interface import Store, StoreError
+from controller_app.store.memory import MemoryStore
+from controller_app.store.sqlite import SqliteStore
+
+LOG = logging.getLogger(__name__)
+
+TICK = 0.02  # seconds
+ANSWER_TIME = 60.0  # seconds a request waits for the control thread at most
+T = TypeVar("T")
+
+
+class Busy(RuntimeError):
+    """The control thread did not come round to a request, or has ended."""
+
+
+class Runtime:
+    """A running controller without its OpenFlow listener, with its REST interface.
+
+    Raises PolicyError (files that cannot be used), StoreError or SettingsError (the interface's address) when
+    it cannot start.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        declared = load_topologies(settings.topology) if settings.topology else Topology()
+        files = read_files(settings.policy)
+        store: Store = SqliteStore(settings.state) if settings.state else MemoryStore()
+        try:
+            stored = store.policies()
+            intent = build(at_start(stored, files))
+            self._conductor = Conductor(
+                declared,
+                intent,
+                store,
+                time.monotonic,
+                secrets.token_bytes(16),
+                settings.observe_links,
+                discovering=not settings.topology,
+            )
+            for warning in intent.check(self._conductor.topology, discovering=not settings.topology):
+                LOG.warning("%s", warning)
+            if dict(intent.stored) != stored:
+                store.save(intent.stored, "start", time.time())
+            from controller_app.api.server import ApiServer  # which itself speaks of a runtime
+
+            self._api = ApiServer(self, settings.api_address, settings.api_token)
+        except BaseException:
+            store.close()
+            raise
+        self._store = store
+        self._queue: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+
+    @property
+    def api_address(self) -> tuple[str, int]:
+        """Where the REST interface listens."""
+        return self._api.address
+
+    def start(self) -> None:
+        """Begin to work."""
+        # What a web server says of itself is of no interest unless something is wrong.
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        self._thread.start()
+        self._api.start()
+
+    def close(self) -> None:
+        """End, keeping what was learned. The rules on the switches stay."""
+        if self._ending.is_set():
+            return
+        self._api.close()
+        self._ending.set()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(10)
+        try:
+            self._conductor.save()
+        except StoreError as error:
+            LOG.error("%s", error)
+        self._store.close()
+
+    # -- switches ------------------------------------------------------------------------------------------
+
+    def connected(self, dpid: int, ports: Iterable[Port], send: Callable[[bytes], None]) -> None:
+        """A switch finished its handshake; `send` takes whole messages and may be called from any thread."""
+        described = list(ports)
+        self._queue.put(lambda: self._conductor.connected(dpid, described, send))
+
+    def lost(self, dpid: int) -> None:
+        """A switch is gone."""
+        self._queue.put(lambda: self._conductor.lost(dpid))
+
+    def message(self, dpid: int, raw: bytes) -> None:
+        """A switch said something."""
+        self._queue.put(lambda: self._conductor.message(dpid, raw))
+
+    # -- requests ------------------------------------------------------------------------------------------
+
+    def call(self, action: Callable[[Conductor], T]) -> T:
+        """Let the conductor do something and return the result, or raise what it raised.
+
+        Raises Busy when the control thread does not come round to it.
+        """
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(action(self._conductor))
+                except Exception as error:  # belongs to who asked, whatever it is
+                    future.set_exception(error)
+
+        if self._ending.is_set():
+            raise Busy("the controller is ending")
+        self._queue.put(run)
+        try:
+            return future.result(ANSWER_TIME)
+        except FutureTimeout:
+            future.cancel()
+            raise Busy(f"the controller has not answered within {ANSWER_TIME:g} s") from None
+
+    def wait_confirmed(self, seconds: float) -> list[str]:
+        """Wait until every connected switch holds what is wanted. Answers which do not yet, with reasons."""
+        deadline = time.monotonic() + seconds
+        pause = 0.002
+        while missing := self.call(lambda conductor: conductor.unconfirmed()):
+            if time.monotonic() >= deadline:
+                return missing
+            time.sleep(pause)
+            pause = min(0.05, pause * 1.5)
+        return []
+
+    def reload(self) -> None:
+        """Read the files again (SIGHUP). What cannot be used is said in the log and changes nothing."""
+        self._queue.put(self._reload)
+
+    def _reload(self) -> None:
+        conductor = self._conductor
+        try:
+            settings = self._settings
+            declared = load_topologies(settings.topology) if settings.topology else Topology()
+            intent = build(at_start(conductor.intent.stored, read_files(settings.policy)))
+            for warning in conductor.redeclare(declared, intent, time.time()):
+                LOG.warning("%s", warning)
+            LOG.info("the files were read again")
+        except PolicyError as error:
+            LOG.error("the files cannot be used, everything stays as it is:\n%s", error)
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        next_tick = 0.0
+        while not self._ending.is_set():
+            wait = next_tick - time.monotonic()
+            action: Callable[[], object] | None = None
+            if wait > 0:
+                with contextlib.suppress(queue.Empty):
+                    action = self._queue.get(timeout=wait)
+            if action is None:  # time does not stand still, however much there is to do
+                action, next_tick = self._conductor.tick, time.monotonic() + TICK
+            try:
+                action()
+            except Exception:
+                # One event that cannot be dealt with must not end the controller of a whole network.
+                LOG.exception("an event could not be dealt with")
+
+
+_ACTIVE: list[Runtime] = []
+
+
+def activate(runtime: Runtime) -> None:
+    """Make a runtime the one that the os-ken app, which os-ken itself creates, will find."""
+    _ACTIVE[:] = [runtime]
+
+
+def active() -> Runtime:
+    """The runtime of this process. RuntimeError when the app was not started by chain-manager."""
+    if not _ACTIVE:
+        raise RuntimeError("controller_app.app is started by chain-manager, which gives it its settings")
+    return _ACTIVE[0]

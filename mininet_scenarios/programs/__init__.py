@@ -1,0 +1,1 @@
+"""Small programs that labs run inside their hosts. Each stands alone: plain Python, no package imports."""

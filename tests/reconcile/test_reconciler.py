@@ -1,0 +1,207 @@
+"""The state machine that alone writes rules: what it asks, sends, and what it does when that goes wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller_app.model.flow import Flow, Output, SwitchState, match
+from controller_app.reconcile import reconciler as rec
+from controller_app.reconcile.diff import apply
+from controller_app.reconcile.reconciler import (
+    Audit,
+    Confirmed,
+    Connected,
+    Found,
+    InSync,
+    Lost,
+    Problem,
+    Refused,
+    Send,
+    SwitchSync,
+    Tick,
+    Want,
+    step,
+)
+
+
+def holding(*ports: int) -> SwitchState:
+    flows = [Flow(0, 1, match(in_port=port), (Output(port),)) for port in ports]
+    return SwitchState({flow.key: flow for flow in flows})
+
+
+A, B = holding(1, 2), holding(2, 3)
+
+
+def in_sync(state: SwitchState = A) -> SwitchSync:
+    sync, _ = step(SwitchSync(), Want(state), 0)
+    sync, _ = step(sync, Connected(), 0)
+    sync, effects = step(sync, Found(sync.number, state), 0)
+    assert effects == (InSync(),)
+    return sync
+
+
+def test_a_new_switch_is_asked_before_anything_is_sent() -> None:
+    sync, effects = step(SwitchSync(wanted=A), Connected(), 0)
+    assert effects == (Audit(1),)
+    sync, effects = step(sync, Found(1, B), 1)
+    (send,) = effects
+    assert isinstance(send, Send)
+    assert apply(send.changes, B) == A
+    assert not sync.in_sync
+    sync, effects = step(sync, Confirmed(send.number), 2)
+    assert sync.in_sync
+    assert effects == (InSync(),)
+
+
+def test_a_switch_that_holds_what_is_wanted_is_told_nothing() -> None:
+    sync = in_sync()
+    assert step(sync, Want(holding(2, 1)), 5) == (sync, ())
+
+
+def test_what_is_wanted_while_a_change_is_on_its_way_is_sent_after_it() -> None:
+    sync = in_sync()
+    sync, (first,) = step(sync, Want(B), 1)
+    sync, effects = step(sync, Want(holding(7)), 1)
+    assert effects == ()
+    assert isinstance(first, Send)
+    sync, (second,) = step(sync, Confirmed(first.number), 2)
+    assert isinstance(second, Send)
+    assert apply(second.changes, B) == holding(7)
+    sync, effects = step(sync, Confirmed(second.number), 3)
+    assert effects == (InSync(),)
+
+
+def test_an_error_is_followed_by_an_audit_ever_later() -> None:
+    sync = in_sync()
+    sync, (send,) = step(sync, Want(B), 10)
+    pauses = []
+    now = 10.0
+    for _ in range(9):
+        assert isinstance(send, Send)
+        sync, (problem,) = step(sync, Refused(send.number, "table full"), now)
+        assert isinstance(problem, Problem)
+        assert "table full" in problem.what
+        assert not sync.in_sync
+        pauses.append(sync.deadline - now)
+        now = sync.deadline
+        assert step(sync, Tick(), now - 0.01)[1] == ()
+        sync, (audit,) = step(sync, Tick(), now)
+        assert isinstance(audit, Audit)
+        sync, (send,) = step(sync, Found(audit.number, A), now)
+    assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    assert isinstance(send, Send)
+    sync, _ = step(sync, Confirmed(send.number), now)
+    assert sync.failures == 0
+    assert sync.problem is None
+
+
+def test_silence_is_an_error_too() -> None:
+    sync = in_sync()
+    sync, _ = step(sync, Want(B), 10)
+    assert step(sync, Tick(), 10 + rec.ANSWER_TIME - 0.1)[1] == ()
+    sync, (problem,) = step(sync, Tick(), 10 + rec.ANSWER_TIME)
+    assert isinstance(problem, Problem)
+    assert "no answer" in problem.what
+
+
+def test_rules_that_vanish_are_found_and_sent_again() -> None:
+    sync = in_sync()
+    assert step(sync, Tick(), rec.AUDIT_INTERVAL - 1)[1] == ()
+    sync, (audit,) = step(sync, Tick(), rec.AUDIT_INTERVAL)
+    assert isinstance(audit, Audit)
+    sync, (send,) = step(sync, Found(audit.number, SwitchState()), rec.AUDIT_INTERVAL)
+    assert isinstance(send, Send)
+    assert apply(send.changes, SwitchState()) == A
+
+
+def test_late_answers_change_nothing() -> None:
+    sync = in_sync()
+    sync, (send,) = step(sync, Want(B), 1)
+    assert isinstance(send, Send)
+    for stale in (Found(sync.number - 1, B), Confirmed(sync.number - 1), Refused(sync.number - 1, "x")):
+        assert step(sync, stale, 2) == (sync, ())
+    lost, effects = step(sync, Lost(), 2)
+    assert effects == ()
+    for late in (Confirmed(send.number), Refused(send.number, "x"), Tick()):
+        assert step(lost, late, 100) == (lost, ())
+    again, (audit,) = step(lost, Connected(), 3)
+    assert isinstance(audit, Audit)
+    assert again.wanted == B
+
+
+def test_a_foreign_flow_is_never_overwritten_and_is_reported_once() -> None:
+    theirs = next(iter(A.flows))
+    sync, (audit,) = step(SwitchSync(wanted=A), Connected(), 0)
+    assert isinstance(audit, Audit)
+    sync, (send,) = step(sync, Found(audit.number, SwitchState(), frozenset({theirs})), 0)
+    assert isinstance(send, Send)
+    assert theirs not in apply(send.changes, SwitchState()).flows
+    sync, effects = step(sync, Confirmed(send.number), 0)
+    assert [type(effect) for effect in effects] == [InSync, Problem]
+    assert sync.blocked == (theirs,)
+    assert sync.problem is not None
+    sync, (audit,) = step(sync, Tick(), sync.deadline)
+    assert isinstance(audit, Audit)
+    held = replace(A, flows={key: flow for key, flow in A.flows.items() if key != theirs})
+    sync, effects = step(sync, Found(audit.number, held, frozenset({theirs})), 1)
+    assert effects == (InSync(),)
+
+
+events = st.one_of(
+    st.sampled_from(["connected", "lost", "tick", "confirm", "refuse", "find"]),
+    st.sampled_from([A, B, holding(), holding(5)]),
+)
+
+
+@given(st.lists(events, max_size=30))
+def test_whatever_happens_it_ends_in_sync_with_the_last_wish(story: list[object]) -> None:
+    """Play a switch that applies what it is sent or refuses it whole, loses its connection at any time."""
+    sync, switch, now = SwitchSync(), holding(1, 9), 0.0
+    outbox: list[rec.Effect] = []
+
+    def tell(event: rec.Event) -> None:
+        nonlocal sync
+        sync, effects = step(sync, event, now)
+        outbox.extend(e for e in effects if isinstance(e, Audit | Send))
+        assert len([e for e in effects if isinstance(e, Audit | Send)]) <= 1
+
+    def answer(refuse: bool = False) -> None:
+        nonlocal switch
+        if not outbox:
+            return
+        effect = outbox.pop(0)
+        if refuse:
+            tell(Refused(effect.number, "no"))
+        elif isinstance(effect, Audit):
+            tell(Found(effect.number, switch))
+        elif isinstance(effect, Send):
+            switch = apply(effect.changes, switch)
+            tell(Confirmed(effect.number))
+
+    for event in story:
+        now += 7
+        if isinstance(event, SwitchState):
+            tell(Want(event))
+        elif event == "connected":
+            if sync.phase == "away":
+                tell(Connected())
+        elif event == "lost":
+            outbox.clear()
+            tell(Lost())
+        elif event == "tick":
+            tell(Tick())
+        else:
+            answer(refuse=event == "refuse")
+    tell(Want(A))
+    if sync.phase == "away":
+        tell(Connected())
+    for _ in range(10):
+        now += 40
+        tell(Tick())
+        while outbox:
+            answer()
+    assert sync.in_sync
+    assert switch == A
