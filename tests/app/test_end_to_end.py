@@ -20,6 +20,9 @@ import pytest
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
+from controller_app.policy.policy_file import parse_policy
+from controller_app.policy.topology_file import parse_topology
+
 POLICY = examples.POLICY.replace("STICKINESS", "connection").replace("RETURN", "symmetric")
 GATEWAY = "0a:00:00:00:00:01"
 
@@ -27,10 +30,10 @@ GATEWAY = "0a:00:00:00:00:01"
 class Controller:
     """chain-manager with the example network, and chainctl to speak to it."""
 
-    def __init__(self, path: Path) -> None:
-        (path / "network.yaml").write_text(examples.NETWORK)
+    def __init__(self, path: Path, *apps: str, network: str = examples.NETWORK, policy: str = POLICY) -> None:
+        (path / "network.yaml").write_text(network)
         self.policy = path / "campus.yaml"
-        self.policy.write_text(POLICY)
+        self.policy.write_text(policy)
         self.log = path / "log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
@@ -48,6 +51,7 @@ class Controller:
                     "127.0.0.1:0",
                     "--ofp-tcp-listen-port",
                     "0",
+                    *apps,
                 ],
                 stderr=log,
                 cwd=examples.ROOT,
@@ -165,3 +169,60 @@ def test_plan_apply_delete_and_restart(
     assert controller.ctl("get", "policies")["policies"][0]["name"] == "campus"
     assert controller.ctl("delete", "campus")["affected"]["services"] == ["app-svc"]
     assert controller.ctl("get", "policies")["policies"] == []
+
+
+ONE_SWITCH = """\
+version: 1
+switches: {s1: {dpid: 1}}
+hosts:
+  h1: {attach: s1:1, ip: 10.0.0.1, mac: 02:00:00:00:00:01}
+  h2: {attach: s1:2, ip: 10.0.0.2, mac: 02:00:00:00:00:02}
+  fw1: {attach: {in: s1:3, out: s1:4}}
+"""
+PROTECTED = """\
+version: 1
+functions:
+  firewall: {kind: firewall, instances: {fw1: {host: fw1}}}
+chains:
+  protected: {through: [firewall]}
+classifiers:
+  - {from: {host: h1}, to: {host: h2}, traffic: [tcp/80], then: {chain: protected}}
+"""
+
+
+def test_an_unmodified_learning_switch_gets_the_rest(dummy_ovs: dummy.DummyOvs, tmp_path: Path) -> None:
+    """What no part of ours is concerned with, it forwards; what it installs or floods never leaves a chain."""
+    topology, policy = parse_topology(ONE_SWITCH, "one.yaml"), parse_policy({"p.yaml": PROTECTED}).policy
+    network = bed.Bed(dummy_ovs, topology, policy)
+    controller = Controller(tmp_path, "tests/openflow/learning_switch_13.py", network=ONE_SWITCH, policy=PROTECTED)
+    try:
+        dummy_ovs.set_controller("b0", "127.0.0.1", controller.port)
+        controller.wait_in_sync()
+
+        def other(source: int, target: int) -> bytes:
+            return bytes([2, 0, 0, 0, 0, target, 2, 0, 0, 0, 0, source, 0x88, 0xB5]) + bytes(50)
+
+        for port in network.ports.values():
+            dummy_ovs.sent(port)
+        dummy_ovs.receive(network.ports["h1", ""], other(1, 2))
+        assert other(1, 2) in dummy_ovs.sent(network.ports["h2", ""], 1, 5)
+        dummy_ovs.receive(network.ports["h2", ""], other(2, 1))
+        assert other(2, 1) in dummy_ovs.sent(network.ports["h1", ""], 1, 5)
+        deadline = time.monotonic() + 10
+        while "priority=1,in_port=2" not in dummy_ovs.ofctl("dump-flows", "b0"):
+            assert time.monotonic() < deadline, "the learning switch installed nothing"
+        # its flows for these two hosts are there now, and the chain holds
+        mac = "02:00:00:00:00:0"
+        web = bytes(Ether(src=mac + "1", dst=mac + "2") / IP(src="10.0.0.1", dst="10.0.0.2") / TCP(dport=80))
+        seen = network.send("h1", web)
+        assert seen.at("fw1", "in")
+        assert [Ether(f)[TCP].dport for f in seen.at("h2") if TCP in Ether(f)] == [80]
+        dummy_ovs.receive(network.ports["h1", ""], web)
+        assert [f for f in dummy_ovs.sent(network.ports["h2", ""]) if TCP in Ether(f)] == []  # no firewall, no way
+        # and ours takes nothing of its away
+        controller.ctl("delete", "campus")
+        assert "priority=1,in_port=2" in dummy_ovs.ofctl("dump-flows", "b0")
+    finally:
+        controller.process.terminate()
+        assert controller.process.wait(10) == 0
+        assert "Traceback" not in controller.log.read_text(), controller.log.read_text()

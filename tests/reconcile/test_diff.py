@@ -83,9 +83,7 @@ def test_no_flow_ever_names_a_group_that_is_not_there(wanted: SwitchState, held:
                 del flows[flow.key]
             case DropGroup(group=group):
                 del groups[group.id]
-        named = {
-            action.group for flow in flows.values() for action in flow.actions if isinstance(action, ToGroup)
-        }
+        named = {action.group for flow in flows.values() for action in flow.actions if isinstance(action, ToGroup)}
         assert named <= groups.keys()
 
 
@@ -95,9 +93,7 @@ def test_paths_stand_before_the_edge_sends_packets_to_them() -> None:
         flows={f.key: f for f in (Flow(0, 1, match(in_port=9)), Flow(2, 1, match(in_port=9)))},
     )
     edge, path = Flow(0, 1, match(in_port=1), goto=2), Flow(2, 1, match(in_port=1), (ToGroup(2),))
-    wanted = SwitchState(
-        groups={1: group_of(1, 2), 2: group_of(2, 1)}, flows={f.key: f for f in (edge, path)}
-    )
+    wanted = SwitchState(groups={1: group_of(1, 2), 2: group_of(2, 1)}, flows={f.key: f for f in (edge, path)})
     changes = diff(wanted, held, EDGE)
     assert [phase.name for phase in changes.phases] == [
         "new-groups",

@@ -117,6 +117,25 @@ def test_rules_that_vanish_are_found_and_sent_again() -> None:
     assert apply(send.changes, SwitchState()) == A
 
 
+def test_a_routine_look_is_no_doubt() -> None:
+    sync, _ = step(in_sync(), Tick(), rec.AUDIT_INTERVAL)
+    assert sync.phase == "auditing"
+    assert sync.in_sync
+    assert not step(sync, Want(B), rec.AUDIT_INTERVAL)[0].in_sync
+    found, _ = step(sync, Found(sync.number, B), rec.AUDIT_INTERVAL)
+    assert not found.in_sync
+    silent, _ = step(sync, Tick(), rec.AUDIT_INTERVAL + rec.ANSWER_TIME)
+    assert not silent.in_sync
+    again, _ = step(silent, Tick(), rec.AUDIT_INTERVAL + rec.ANSWER_TIME + rec.FIRST_RETRY)
+    assert again.phase == "auditing"
+    assert not again.in_sync
+
+
+def test_a_switch_with_very_many_flows_is_looked_at_less_often() -> None:
+    many = holding(*range(1, 10_000))
+    assert in_sync(many).deadline == 9_999 / rec.AUDIT_PACE
+
+
 def test_late_answers_change_nothing() -> None:
     sync = in_sync()
     sync, (send,) = step(sync, Want(B), 1)
