@@ -2,61 +2,72 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from mininet_scenarios.harness.state import HOME
+from mininet_scenarios.harness.state import FILE, HOME
+
+LIMITS = (
+    "net/core/rmem_max",
+    "net/ipv4/neigh/default/gc_thresh3",
+    "net/ipv4/ip_forward",
+    "net/ipv6/conf/default/disable_ipv6",
+)
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine's own interfaces and limits, named network namespaces, and what labs have: processes,
-    the namespaces these are in, and records."""
+    """The machine's own interfaces and limits; and what is this process's: the processes it started, the
+    network namespaces these are in, and records of labs. Somebody else's labs do not count."""
 
     interfaces: frozenset[str]
-    namespaces: frozenset[str]
-    processes: frozenset[str]
-    records: frozenset[str]
     limits: tuple[str, ...]
+    processes: frozenset[str]
+    namespaces: frozenset[str]
+    records: frozenset[str]
 
 
 def look() -> Machine:
-    """Look around. Of processes only those that a lab starts count: others come and go."""
-    named = Path("/run/netns")
-    namespaces = set(os.listdir(named)) if named.exists() else set()
-    processes = set()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
+    """Look around."""
+    processes, namespaces = {}, set()
+    for pid in _descendants(os.getpid()):
         try:
-            namespace = os.readlink(entry / "ns/net")
-            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            processes[pid] = (
+                Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            )
+            namespaces.add(os.readlink(f"/proc/{pid}/ns/net"))
         except OSError:
             continue  # it ended while we looked
-        if any(
-            word in command
-            for word in (
-                "mininet:",
-                "chainsteer",
-                "mininet_scenarios",
-                "controller_app.cli.manager",
-                "tcpdump",
-                "ngrep",
-            )
-        ):
-            processes.add(f"{entry.name} {command}")
-            namespaces.add(namespace)
-    limits = (
-        "net/core/rmem_max",
-        "net/ipv4/neigh/default/gc_thresh3",
-        "net/ipv4/ip_forward",
-        "net/ipv6/conf/default/disable_ipv6",
-    )
     return Machine(
         frozenset(os.listdir("/sys/class/net")),
+        tuple(path.read_text() if (path := Path("/proc/sys", name)).exists() else "" for name in LIMITS),
+        frozenset(f"{pid} {command}" for pid, command in processes.items()),
         frozenset(namespaces),
-        frozenset(processes),
-        frozenset(path.name for path in HOME.glob("*")) if HOME.exists() else frozenset(),
-        tuple(path.read_text() if (path := Path("/proc/sys", name)).exists() else "" for name in limits),
+        frozenset(path.parent.name for path in HOME.glob(f"*/{FILE}") if _runner(path) == os.getpid()),
     )
+
+
+def _descendants(root: int) -> set[int]:
+    """Every process below this one, those that detached themselves from its terminal included."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+            except OSError:
+                continue  # it ended while we looked
+            if state != "Z":  # it ended, and only its parent has not asked yet
+                parents[int(entry.name)] = int(parent)
+    found = {root}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {root}
+
+
+def _runner(record: Path) -> int:
+    try:
+        return int(json.loads(record.read_text(encoding="utf-8"))["runner"]["pid"])
+    except OSError:
+        return 0  # another lab's, removed while we looked

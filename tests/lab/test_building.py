@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -145,6 +146,8 @@ def test_a_kept_lab_lives_until_it_is_cleaned_away(small: Topology, tmp_path: Pa
         )
     finally:
         done = clean()
+    assert not record.exists()
+    assert not [name for name in os.listdir("/run/netns") if name.startswith(record.name)]
     assert any(line.startswith(record.name) and "namespace" in line for line in done)
     assert look() == before
 
