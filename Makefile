@@ -6,7 +6,7 @@
 
 PYTHON := .venv/bin/python
 # what root runs for a user leaves no compiled files in the user's checkout
-SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo env PYTHONDONTWRITEBYTECODE=1)
+SUDO := $(shell [ "$$(id -u)" -eq 0 ] || ! command -v sudo >/dev/null || echo sudo env PYTHONDONTWRITEBYTECODE=1)
 
 .PHONY: build demo test lint check lab-tests clean
 .DEFAULT_GOAL := build

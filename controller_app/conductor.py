@@ -10,7 +10,7 @@ from the clock that is given, messages leave by the `send` of each switch. The o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from controller_app.conversation import THROUGH_PIPELINE, Conversation
@@ -23,7 +23,7 @@ from controller_app.model.allocation import Allocation
 from controller_app.model.flow import FlowState, Output, SwitchState
 from controller_app.model.policy import Policy
 from controller_app.model.position import Diagnostic, PolicyError
-from controller_app.model.topology import Topology
+from controller_app.model.topology import End, Topology
 from controller_app.openflow import decode
 from controller_app.pipeline.compile import compile
 from controller_app.pipeline.cookies import is_ours
@@ -187,9 +187,9 @@ class Conductor:
         elif conversation.connected:
             conversation.disconnect(now)
         self._discovery.connected(dpid, ports, now)
-        self._declare(self.intent.policy, self.computed.allocation)
+        self._names_may_change()
         conversation.connect(send, now)
-        self._after(now)
+        self._after(now, (conversation,))
 
     def lost(self, dpid: int) -> None:
         """A switch's connection ended."""
@@ -216,7 +216,7 @@ class Conductor:
                 conversation.message(raw, now)
         except decode.WireError as error:
             self.notices.append(f"{self.name_of(dpid)}: an unreadable message: {error}")
-        self._after(now)
+        self._after(now, (conversation,))
 
     def tick(self) -> None:
         """Time went by. Call it some 20 times a second."""
@@ -224,7 +224,7 @@ class Conductor:
         for conversation in self._conversations.values():
             conversation.tick(now)
         self._do(self._discovery.tick(now))
-        self._after(now)
+        self._after(now, self._conversations.values())
         if now >= self._save_at:
             self._save_at = now + SAVE_INTERVAL
             self.save()
@@ -267,12 +267,17 @@ class Conductor:
             self._discovery.port_gone(dpid, port.number)
         else:
             self._discovery.port(dpid, Port(port.number, port.name, port.mac, port.up), now)
-        self._declare(self.intent.policy, self.computed.allocation)  # a name may have another number now
+        self._names_may_change()
 
     def _declare(self, policy: Policy, allocation: Allocation) -> None:
         observed = self._discovery.observed()
         declared: Declared = expectations(self._declared, observed.ports, policy, allocation)
         self._discovery.declare(declared)
+
+    def _names_may_change(self) -> None:
+        """Switches told their ports: names in the topology file may have numbers now, or others."""
+        if any(isinstance(end.port, str) for end in _ends(self._declared)):
+            self._declare(self.intent.policy, self.computed.allocation)
 
     def _merge(self) -> None:
         self._revision = self._discovery.revision
@@ -282,18 +287,19 @@ class Conductor:
                 self.notices.append(problem)
         self._merged = merged
 
-    def _after(self, now: float) -> None:
-        """What may follow from any event: a new network to compute, confirmed switches, words to say."""
+    def _after(self, now: float, touched: Iterable[Conversation] = ()) -> None:
+        """What may follow from any event: a new network to compute, confirmed switches, words to say.
+        `touched` are the switches it may have changed something for."""
         if self._revision != self._discovery.revision and self._due is None:
             self._due = now + self._pause
         if self._due is not None and now >= self._due:
             self._due = None
             self._recompute()
-        for dpid, conversation in self._conversations.items():
+        for conversation in touched:
             if conversation.sync.in_sync:
-                self._discovery.ready(dpid, now)
+                self._discovery.ready(conversation.dpid, now)
             for notice in conversation.notices:
-                self.notices.append(f"{self.name_of(dpid)}: {notice}")
+                self.notices.append(f"{self.name_of(conversation.dpid)}: {notice}")
             conversation.notices.clear()
         if (
             self._hosts_revision > self._confirmed
@@ -362,6 +368,14 @@ class Conductor:
                     self.notices.append(what)
         for dpid, messages in out.items():
             self._conversations[dpid].transmit(b"".join(messages))
+
+
+def _ends(topology: Topology) -> Iterator[End]:
+    """Every switch port the topology names."""
+    for link in topology.links:
+        yield from (link.a, link.b)
+    for host in topology.hosts.values():
+        yield from host.attach.values()
 
 
 def _stored_hosts(store: Store) -> list[FoundHost]:

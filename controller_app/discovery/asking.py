@@ -7,6 +7,7 @@ follows finds its way. No sockets and no clock: `now` is a monotonic clock in se
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from controller_app.discovery import frames
@@ -17,6 +18,7 @@ from controller_app.model.topology import IPAddress
 PATIENCE = 3.0  # seconds after which nobody waits for an answer any more
 REPEAT = 0.5  # seconds between two questions for the same address
 MAX_TARGETS, MAX_WAITING, MAX_HELD = 1024, 64, 4
+Edge = Callable[[], dict[int, list[int]]]  # the ports to ask at, by datapath id: worked out when needed
 BURST, RATE = 100.0, 200.0  # questions at once, and a second
 
 
@@ -49,9 +51,7 @@ class Asking:
         self._confirmed = -1
         self._tokens, self._filled = BURST, 0.0
 
-    def ask(
-        self, place: PortId, asks: frames.Asks, data: bytes, edge: dict[int, list[int]], now: float
-    ) -> list[Effect]:
+    def ask(self, place: PortId, asks: frames.Asks, data: bytes, edge: Edge, now: float) -> list[Effect]:
         """A host at `place` asks for an address that no flow answered."""
         known = self._hosts.at(asks.target)
         if known is not None:
@@ -72,7 +72,7 @@ class Asking:
         data: bytes,
         target: IPAddress,
         asker: tuple[IPAddress, int] | None,
-        edge: dict[int, list[int]],
+        edge: Edge,
         now: float,
     ) -> list[Effect]:
         """A packet for an address nobody was seen with came from `place`: hold it back and, if there is a
@@ -129,9 +129,7 @@ class Asking:
         question.since = now
         return question
 
-    def _send(
-        self, question: _Question, data: bytes, place: PortId | None, edge: dict[int, list[int]], now: float
-    ) -> list[Effect]:
+    def _send(self, question: _Question, data: bytes, place: PortId | None, edge: Edge, now: float) -> list[Effect]:
         """The question, out of every port at the edge but the one it came from."""
         self._tokens = min(BURST, self._tokens + (now - self._filled) * RATE)
         self._filled = now
@@ -139,7 +137,7 @@ class Asking:
             return []
         self._tokens -= 1
         question.asked = now
-        return flood(data, place, edge)
+        return flood(data, place, edge())
 
     def _soon(self, effect: Effect, now: float) -> list[Effect]:
         if self._hosts.revision <= self._confirmed:

@@ -105,9 +105,9 @@ class Discovery:
     def frame(self, place: PortId, data: bytes, now: float) -> list[Effect]:
         """A frame came to the controller from a port."""
         if data[12:14] == b"\x88\xcc":
-            before = self._links.links
+            before = self._links.revision
             said = self._links.frame(place, data, now)
-            if self._links.links != before:
+            if self._links.revision != before:
                 self._hosts.forget(self._links.is_link)
             return [Notice(said)] if said else []
         at_edge = self._links.at_edge(place, now)
@@ -156,7 +156,7 @@ class Discovery:
             elif content.target.is_multicast or not self._may_ask(content):
                 pass
             else:
-                effects += self._asking.ask(place, content, data, self._edge(content.target, now), now)
+                effects += self._asking.ask(place, content, data, lambda: self._edge(content.target, now), now)
         elif isinstance(content, frames.Carries) and _to_one(frame, content.destination):
             if self._hosts.revision != before:
                 effects += self._asking.resume(place, data, now)
@@ -169,7 +169,7 @@ class Discovery:
         asker = None if gateway is None else (gateway, self._gateway_mac)
         if target in self._declared.expected.taken:
             return []
-        return self._asking.seek(place, data, target, asker, self._edge(target, now), now)
+        return self._asking.seek(place, data, target, asker, lambda: self._edge(target, now), now)
 
     def _may_ask(self, asks: frames.Asks) -> bool:
         """Hosts find each other by address resolution within one network, not across."""

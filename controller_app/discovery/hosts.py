@@ -6,6 +6,7 @@ what the declaration leaves open (its MAC, its addresses) is filled in from its 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, ip_address
@@ -17,7 +18,6 @@ from controller_app.model.topology import Host, IPAddress, IPNetwork
 MAX_HOSTS_AT_PORT = 1024
 MAX_ADDRESSES = 16  # of one host
 MOVE_PAUSE = 1.0  # seconds a host stays where it is at least: looping frames must not move it to and fro
-LABEL_PREFIX = 0x0E
 
 
 def mac_text(mac: int) -> str:
@@ -94,6 +94,7 @@ class Hosts:
     def __init__(self, gateway_mac: int = 0) -> None:
         self._gateway_mac = gateway_mac
         self._by_mac: dict[int, FoundHost] = {}
+        self._at_port: Counter[PortId] = Counter()
         self._by_ip: dict[IPAddress, int] = {}
         self._expected = Expected()
         self._declared_ip: dict[IPAddress, PortId] = {}
@@ -135,9 +136,9 @@ class Hosts:
         it is believed, and what a person should know, if anything."""
         if mac == 0 or mac >> 40 & 1 or place in self._expected.deaf:
             return False, None
-        if mac >> 40 == LABEL_PREFIX or mac == self._gateway_mac:
+        if mac == self._gateway_mac:
             return False, self._once(
-                f"a host at {place} uses {mac_text(mac)}, which switches use among themselves: give it another"
+                f"a host at {place} uses {mac_text(mac)}, the gateways' own address: give it another"
             )
         if ip is not None and (
             ip.is_multicast or ip.is_unspecified or ip.is_loopback or ip == IPv4Address("255.255.255.255")
@@ -156,7 +157,7 @@ class Hosts:
         if known is None:
             if ip is None:
                 return True, None
-            if sum(host.place == place for host in self._by_mac.values()) >= MAX_HOSTS_AT_PORT:
+            if self._at_port[place] >= MAX_HOSTS_AT_PORT:
                 return False, self._once(f"{MAX_HOSTS_AT_PORT} hosts at {place}: no more are learned there")
             known = FoundHost(mac, place, (), here.name if here else None, now)
         host = known
@@ -202,11 +203,15 @@ class Hosts:
         for ip in before.ips if before else ():
             if ip not in host.ips:
                 self._by_ip.pop(ip, None)
+        if before is not None:
+            self._at_port[before.place] -= 1
+        self._at_port[host.place] += 1
         self._by_mac[host.mac] = host
         self.revision += 1
 
     def _remove(self, host: FoundHost) -> None:
         del self._by_mac[host.mac]
+        self._at_port[host.place] -= 1
         for ip in host.ips:
             if self._by_ip.get(ip) == host.mac:
                 del self._by_ip[ip]

@@ -6,6 +6,7 @@ returned. The object keeps its state in place, because every port of the network
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from controller_app.discovery import lldp
@@ -41,8 +42,8 @@ class Links:
         self._declared: frozenset[PortId] = frozenset()
         self._next_round = 0.0
         self._ask_soon = False
-        self._links: tuple[Pair, ...] = ()
-        self._link_ports: frozenset[PortId] = frozenset()
+        self._up: set[Pair] = set()
+        self._link_ports: Counter[PortId] = Counter()  # how many links there are at a port
         self.revision = 0
 
     # -- what is declared ----------------------------------------------------------------------------------
@@ -52,8 +53,7 @@ class Links:
         (no host is ever looked for there)."""
         self._hosts, self._declared = hosts, links
         for place in [at for at, (sender, _) in self._heard.items() if at in hosts or sender in hosts]:
-            del self._heard[place]
-        self._compute()
+            self._silence(place)
 
     # -- what switches say ---------------------------------------------------------------------------------
 
@@ -71,7 +71,6 @@ class Links:
             if dpid in (place.dpid, sender.dpid):
                 self._heard[place] = (sender, now)
         self.revision += 1
-        self._compute()
 
     def lost(self, dpid: int) -> None:
         """The connection to a switch is gone. Its ports and links are taken to be as they were."""
@@ -104,14 +103,12 @@ class Links:
                 self._settles[place] = now + self._settle_time
             self._ask_soon = True
         self.revision += 1
-        self._compute()
 
     def port_gone(self, dpid: int, number: int) -> None:
         """A port was deleted."""
         if self._ports.get(dpid, {}).pop(number, None) is not None:
             self._forget(PortId(dpid, number))
             self.revision += 1
-            self._compute()
 
     def frame(self, place: PortId, data: bytes, now: float) -> str | None:
         """An LLDP frame came in. Answers what a person should know about it, if anything."""
@@ -124,15 +121,16 @@ class Links:
         if sender == place:
             return f"port {place} hears its own frames: a loop behind it"
         before = self._heard.get(place)
+        if before is not None and before[0] != sender:
+            self._silence(place)  # the cable was moved
         self._heard[place] = (sender, now)
         link = pair(place, sender)
         back = self._heard.get(sender)
-        both = back is not None and back[0] == place
-        if both:
+        if back is not None and back[0] == place:
             self._both_ways.add(link)
-        if before is None or before[0] != sender or link in self._lost:
-            self._lost.discard(link)
-            self._compute()
+        elif back is not None:
+            self._review(pair(sender, back[0]))
+        self._review(link)
         return None
 
     # -- time ----------------------------------------------------------------------------------------------
@@ -172,9 +170,7 @@ class Links:
             if at < oldest and place.dpid in self._connected and sender.dpid in self._connected
         ]
         for place in late:
-            self._lost.add(pair(place, self._heard.pop(place)[0]))
-        if late:
-            self._compute()
+            self._lost.add(self._silence(place))
 
     # -- answers -------------------------------------------------------------------------------------------
 
@@ -195,7 +191,7 @@ class Links:
     @property
     def links(self) -> tuple[Pair, ...]:
         """The links found, in order."""
-        return self._links
+        return tuple(sorted(self._up))
 
     @property
     def lost_links(self) -> frozenset[Pair]:
@@ -227,24 +223,37 @@ class Links:
     def _forget(self, place: PortId) -> None:
         """Start anew with a port: what was heard there or came from there says nothing any more."""
         self._settles.pop(place, None)
-        gone = [at for at, (sender, _) in self._heard.items() if place in (at, sender)]
-        for at in gone:
-            del self._heard[at]
+        for at in [at for at, (sender, _) in self._heard.items() if place in (at, sender)]:
+            self._silence(at)
         self._both_ways = {link for link in self._both_ways if place not in link}
         self._lost = {link for link in self._lost if place not in link}
 
-    def _compute(self) -> None:
-        """A link heard both ways once must be heard both ways: a fibre can break in one direction."""
-        links = set()
-        for place, (sender, _) in self._heard.items():
-            link = pair(place, sender)
-            back = self._heard.get(sender)
-            heard_back = back is not None and back[0] == place
-            # Two neighbours behind one port: the port's own word counts.
-            if heard_back or (back is None and link not in self._both_ways):
-                links.add(link)
-        found = tuple(sorted(links))
-        if found != self._links:
-            self._links = found
-            self._link_ports = frozenset(end for link in found for end in link)
-            self.revision += 1
+    def _silence(self, at: PortId) -> Pair:
+        """Nothing is heard at a port any more; answers which link that was."""
+        link = pair(at, self._heard.pop(at)[0])
+        self._review(link)
+        return link
+
+    def _review(self, link: Pair) -> None:
+        """Does a link stand? One heard both ways once must be heard both ways: a fibre can break in one
+        direction. Where a port has two neighbours, what the port itself hears counts."""
+        ways = 0
+        for at, other in (link, link[::-1]):
+            heard = self._heard.get(at)
+            if heard is not None and heard[0] != other:
+                ways = 0
+                break
+            ways += heard is not None
+        stands = ways == 2 or (ways == 1 and link not in self._both_ways)
+        if stands:
+            self._lost.discard(link)
+        if stands == (link in self._up):
+            return
+        if stands:
+            self._up.add(link)
+            self._link_ports.update(link)
+        else:
+            self._up.remove(link)
+            self._link_ports.subtract(link)
+            self._link_ports += Counter()  # forget what counts zero
+        self.revision += 1

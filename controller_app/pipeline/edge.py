@@ -43,9 +43,8 @@ _ICMP_ERRORS = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
 def admit(world: World, rules: Rules, switch: str) -> None:
     """Who may send what at this switch."""
     rules.add("admission", "trusted", BASE, (Output(CONTROLLER),), plus=1, eth_type=LLDP, eth_dst=LLDP_MAC)
-    rules.add("admission", "refuse", BASE, eth_dst=IS_LABEL)
-    rules.add("admission", "refuse", BASE, eth_src=IS_LABEL)
     rules.add("admission", "refuse", BASE, eth_src=GATEWAY_MAC)
+    rules.add("admission", "rest", BASE, eth_dst=IS_LABEL)  # what others forward must not look like ours on a link
     for link in world.topology.links:
         for end in (link.a, link.b):
             if end.switch == switch and isinstance(end.port, int):
@@ -88,6 +87,9 @@ def address(world: World, rules: Rules, switch: str) -> None:
         register = labels.bits(TENANT, world.tenants[tenant])
         networks = {host.network for host in here if host.tenant == tenant}
         declared = world.policy.tenants.get(tenant, Tenant())
+        # A host's frame leaves this table with a label of ours, whatever it came with; one that is nobody's MAC
+        # ends here. (A host's own MAC may look like a label: Mininet draws them at random.)
+        rules.add("addressing", "learn", BASE, eth_dst=IS_LABEL)
         for host in world.hosts.values():
             if host.tenant == tenant and host.mac is not None:
                 _address_host(rules, register, host, host.network in networks)

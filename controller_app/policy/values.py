@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from controller_app.model.policy import ServicePort, Traffic
 from controller_app.model.topology import End, IPAddress, IPNetwork
+from controller_app.pipeline.tables import GATEWAY_MAC
 from controller_app.policy.yaml_scalars import WrittenFloat, WrittenInt, kind_name
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"  # read with fullmatch: `$` alone lets a newline pass
@@ -89,7 +90,7 @@ def parse_network(value: object) -> IPNetwork:
 
 
 def parse_mac(value: object) -> str:
-    """Lower case with colons. Refuses what no host may use: multicast, zero, and our own prefixes."""
+    """Lower case with colons. Refuses what no host may use: multicast, zero, and the gateways' own."""
     text = text_of(value, "a MAC such as 02:00:00:00:01:11").lower()
     if not _MAC.match(text):
         raise wrong(
@@ -101,12 +102,8 @@ def parse_mac(value: object) -> str:
         raise wrong(f"{mac} is a multicast address", "write the host's own address; its first byte is even")
     if mac == "00:00:00:00:00:00":
         raise wrong("the MAC is all zero", "write the host's own address, or leave it out to have it learned")
-    if first in (0x0E, 0x0A):
-        use = "labels" if first == 0x0E else "gateways"
-        raise wrong(
-            f"{mac} starts with {mac[:2]}:, which this controller keeps for its {use}",
-            "give the host another address, e.g. one starting 02:",
-        )
+    if int(mac.replace(":", ""), 16) == GATEWAY_MAC:
+        raise wrong(f"{mac} is the gateways' own address here", "give the host another one, e.g. starting 02:")
     return mac
 
 

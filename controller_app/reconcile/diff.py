@@ -6,9 +6,7 @@ from controller_app.model.flow import Flow, FlowKey, Group, SwitchState
 from controller_app.reconcile.changes import Change, ChangeSet, DropFlow, DropGroup, Phase, PutFlow, PutGroup
 
 
-def diff(
-    desired: SwitchState, installed: SwitchState, edge_tables: frozenset[int] = frozenset()
-) -> ChangeSet:
+def diff(desired: SwitchState, installed: SwitchState, edge_tables: frozenset[int] = frozenset()) -> ChangeSet:
     """What turns `installed` into `desired`, make before break.
 
     The phases, empty ones left out:
@@ -36,9 +34,7 @@ def diff(
         held = installed.flows.get(key)
         if held != flow:
             (edge if key.table in edge_tables else paths).append(PutFlow(flow, held))
-    old_flows: list[Change] = [
-        DropFlow(flow) for key, flow in installed.flows.items() if key not in desired.flows
-    ]
+    old_flows: list[Change] = [DropFlow(flow) for key, flow in installed.flows.items() if key not in desired.flows]
     old_groups: list[Change] = [
         DropGroup(group) for number, group in installed.groups.items() if number not in desired.groups
     ]

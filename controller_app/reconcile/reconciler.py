@@ -18,6 +18,7 @@ from controller_app.reconcile.diff import diff
 
 ANSWER_TIME = 15.0  # seconds a switch has to answer an audit or to confirm a change
 AUDIT_INTERVAL = 60.0  # seconds between looks at a switch in sync: someone else may have deleted our rules
+AUDIT_PACE = 20.0  # flows a second, for switches with very many
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0  # seconds until the next audit after an error, doubled each time
 
 
@@ -113,12 +114,15 @@ class SwitchSync:
     deadline: float = 0.0  # when the present phase has lasted too long
     failures: int = 0
     problem: str | None = None
+    trusted: SwitchState | None = None  # what it held when a routine look at it began
     edge_tables: frozenset[int] = frozenset()
 
     @property
     def in_sync(self) -> bool:
         """Does the switch hold exactly what is wanted, as far as known?"""
-        return self.phase == "in-sync" and self.wanted is not None
+        if self.wanted is None:
+            return False
+        return self.phase == "in-sync" or (self.phase == "auditing" and self.trusted is self.wanted)
 
     @property
     def outstanding(self) -> Counts:
@@ -159,15 +163,14 @@ def step(sync: SwitchSync, event: Event, now: float) -> Outcome:
         case Tick() if sync.phase != "away" and now >= sync.deadline:
             if sync.phase in ("auditing", "sending"):
                 return _fail(sync, f"no answer within {ANSWER_TIME:g} s", now)
-            return _audit(sync, now)
+            return _audit(sync, now, trusted=sync.wanted if sync.phase == "in-sync" else None)
     return sync, ()
 
 
-def _audit(sync: SwitchSync, now: float) -> Outcome:
+def _audit(sync: SwitchSync, now: float, trusted: SwitchState | None = None) -> Outcome:
     number = sync.number + 1
-    return replace(
-        sync, phase="auditing", held=None, target=None, number=number, deadline=now + ANSWER_TIME
-    ), (Audit(number),)
+    sync = replace(sync, phase="auditing", held=None, target=None, number=number, trusted=trusted)
+    return replace(sync, deadline=now + ANSWER_TIME), (Audit(number),)
 
 
 def _fail(sync: SwitchSync, why: str, now: float) -> Outcome:
@@ -205,7 +208,8 @@ def _advance(sync: SwitchSync, now: float) -> Outcome:
         )
         if problem != sync.problem:
             effects.append(Problem(problem))
-    return replace(sync, phase="in-sync", problem=problem, deadline=now + AUDIT_INTERVAL), tuple(effects)
+    pause = max(AUDIT_INTERVAL, len(sync.held.flows) / AUDIT_PACE)
+    return replace(sync, phase="in-sync", problem=problem, deadline=now + pause), tuple(effects)
 
 
 def _without(wanted: SwitchState, foreign: frozenset[FlowKey]) -> SwitchState:

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -223,7 +222,3 @@ def _give(paths: Iterable[Path]) -> None:
     if user and group:
         for path in paths:
             os.chown(path, int(user), int(group), follow_symlinks=False)
-
-
-def stderr_console() -> Console:
-    return Console(file=sys.stderr)

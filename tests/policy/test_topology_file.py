@@ -231,17 +231,10 @@ CASES = [
     ("broadcast MAC", host("{attach: s1:1, mac: §ff:ff:ff:ff:ff:ff}"), "hosts.h.mac", "multicast", ""),
     ("zero MAC", host("{attach: s1:1, mac: §00:00:00:00:00:00}"), "hosts.h.mac", "all zero", "leave it out"),
     (
-        "label MAC",
-        host("{attach: s1:1, mac: §0E:00:00:00:00:01}"),
-        "hosts.h.mac",
-        "keeps for its labels",
-        "02:",
-    ),
-    (
         "gateway MAC",
         host("{attach: s1:1, mac: §0a:00:00:00:00:01}"),
         "hosts.h.mac",
-        "keeps for its gateways",
+        "the gateways' own address",
         "02:",
     ),
     ("bad IP", host("{attach: s1:1, ip: §10.0.0}"), "hosts.h.ip", "'10.0.0' is not an IP address", ""),

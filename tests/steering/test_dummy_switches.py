@@ -13,6 +13,7 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6ND_NA, ICMPv6ND_NS, ICMP
 from scapy.layers.l2 import ARP, Ether
 
 from controller_app.pipeline.compile import compile
+from controller_app.policy.topology_file import parse_topology
 
 GATEWAY = "0a:00:00:00:00:01"
 H1, H2, W1 = "02:00:00:00:01:11", "02:00:00:00:01:12", "02:00:00:00:02:21"
@@ -155,9 +156,28 @@ def test_ipv6_is_routed_classified_and_answered(dummy_ovs: DummyOvs) -> None:
 
 def test_forged_labels_are_dropped(dummy_ovs: DummyOvs) -> None:
     bed = lab(dummy_ovs)
-    for source, destination in ((H1, "0e:00:48:00:00:12"), ("0e:00:48:00:00:12", GATEWAY), (GATEWAY, W1)):
+    for source, destination in ((H1, "0e:00:48:00:00:12"), (H1, "0e:00:40:00:00:10"), (GATEWAY, W1)):
         forged = Ether(src=source, dst=destination) / IP(src="10.1.0.11", dst="10.2.0.21") / ICMP()
         assert bed.send("h1", frame(forged)).hosts() == set()
+
+
+def test_hosts_whose_own_addresses_look_like_labels(dummy_ovs: DummyOvs) -> None:
+    """Mininet and Linux draw MACs at random: one in 64 starts as labels do."""
+    odd = {H1: "0e:00:48:00:00:12", H2: "0e:00:40:00:00:10", W1: "0e:ff:ff:ff:ff:ff"}
+    text = examples.NETWORK
+    for mac, other in odd.items():
+        text = text.replace(mac, other)
+    topology, policy = parse_topology(text, "odd.yaml"), examples.policy()
+    bed = Bed(dummy_ovs, topology, policy)
+    bed.load(compile(policy, topology)[0])
+    same = Ether(src=odd[H1], dst=odd[H2]) / IP(src="10.1.0.11", dst="10.1.0.12") / ICMP()
+    assert bed.send("h1", frame(same)).hosts() == {"h2"}
+    there = bed.send("h1", tcp("10.1.0.11", "10.2.0.21", 1000, 21, mac=odd[H1]))
+    firewall = only(there, FIREWALLS, "in")
+    assert Ether(there.at("w1")[0]).dst == odd[W1]
+    back = bed.send("w1", tcp("10.2.0.21", "10.1.0.11", 21, 1000, "SA", odd[W1]))
+    assert only(back, FIREWALLS, "out") == firewall
+    assert back.at("h1")
 
 
 def test_old_connections_stay_when_the_table_changes(dummy_ovs: DummyOvs) -> None:

@@ -122,13 +122,13 @@ def test_a_connection_that_is_not_remembered_is_found() -> None:
 
 
 def test_a_host_that_forges_labels_is_found() -> None:
-    # Labels are believed from everyone once what refuses them at host ports is gone.
+    # Labels are believed from everyone once the rule against them comes first and lets them on.
     def alter(name: str, flow: Flow) -> Flow | None:
         fields = {item.field for item in flow.match}
         if flow.table != NUMBER["admission"]:
             return flow
         if "in_port" not in fields and "eth_dst" in fields and not flow.actions:
-            return replace(flow, goto=NUMBER["transit"])
+            return replace(flow, priority=45_000, goto=NUMBER["transit"])
         return flow
 
     report = verify(POLICY, TOPOLOGY, change(STATE, alter), ALLOCATION)
