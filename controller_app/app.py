@@ -9,8 +9,8 @@ from os_ken.controller import ofp_event
 from os_ken.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from os_ken.ofproto import ofproto_v1_3
 
-from controller_app import runtime
 from controller_app.discovery.ports import Port
+from controller_app.runtime import control as runtime
 
 
 class ServiceChaining(app_manager.OSKenApp):  # type: ignore[misc]

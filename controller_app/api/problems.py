@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from controller_app.api.views import problem
 from controller_app.model.position import PolicyError
-from controller_app.runtime import Busy
+from controller_app.runtime.control import Busy
 from controller_app.store.interface import StoreError
 from controller_app.verification.trace import TraceError
 

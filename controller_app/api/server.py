@@ -21,12 +21,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from controller_app.api import views
 from controller_app.api.problems import Refused, document, install
-from controller_app.conductor import Computed, Conductor
-from controller_app.live_trace import live_trace
 from controller_app.model.position import Diagnostic
-from controller_app.policies import Intent
 from controller_app.policy.source_text import MAX_BYTES
-from controller_app.runtime import Runtime
+from controller_app.runtime.conductor import Computed, Conductor
+from controller_app.runtime.control import Runtime
+from controller_app.runtime.intent import Intent
+from controller_app.runtime.live_trace import live_trace
 from controller_app.settings import SettingsError
 from controller_app.verification.trace import PacketSpec, TraceError
 from controller_app.verification.verify import verify

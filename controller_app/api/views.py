@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from controller_app.conductor import Conductor
 from controller_app.model.flow import Flow
 from controller_app.model.policy import Party, Selector
 from controller_app.model.position import Diagnostic
@@ -13,6 +12,7 @@ from controller_app.pipeline.cookies import object_name
 from controller_app.pipeline.ofctl import format_actions, format_match
 from controller_app.pipeline.tables import TABLE_NAMES
 from controller_app.policy.membership import memberships
+from controller_app.runtime.conductor import Conductor
 
 Document = dict[str, Any]
 

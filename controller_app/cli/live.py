@@ -45,7 +45,7 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 def _read(client: Client, files: Sequence[str], name: str | None) -> dict[str, str]:
     """Policy files' texts, by policy name. Positions in answers will name the files."""
-    from controller_app.policies import read_files
+    from controller_app.runtime.intent import read_files
 
     found = list(read_files(files).values())
     if not found:

@@ -18,7 +18,7 @@ from controller_app.openflow.listener import Listener, ListenError, tls_context
 from controller_app.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from controller_app.runtime import Runtime
+    from controller_app.runtime.control import Runtime
 
 LOG = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ def _why_not(app: str, error: Exception) -> str:
 
 def _our_runtime(settings: Settings) -> Runtime:
     """What our app finds when os-ken makes it."""
-    from controller_app import runtime
+    from controller_app.runtime import control as runtime
     from controller_app.store.interface import StoreError
 
     try:

@@ -48,7 +48,7 @@ def trace(policy: Policy, topology: Topology, state: FlowState, allocation: Allo
     (0 to 255, asked of the switch) there is one way and no candidates.
     """
     checker = Checker(policy, topology, state, allocation)
-    frame, wanted = checker.frame(_class(checker, topology, packet))
+    frame, wanted = checker.frame(class_of(checker, topology, packet))
     slots = ALL_SLOTS if slot is None else 1 << slot
     ways = [_way(checker, frame, wanted, packet.host, walk, allocation)
             for walk in walk_from(checker.network, frame, packet.host, slots=slots)]
@@ -62,7 +62,8 @@ def trace(policy: Policy, topology: Topology, state: FlowState, allocation: Allo
     return document
 
 
-def _class(checker: Checker, topology: Topology, packet: PacketSpec) -> PacketClass:
+def class_of(checker: Checker, topology: Topology, packet: PacketSpec) -> PacketClass:
+    """The packet as the checker takes it; TraceError says what is missing to build it."""
     host = topology.hosts.get(packet.host)
     if host is None or packet.host not in checker.evaluator.members:
         raise TraceError(f"there is no host {packet.host!r} that sends packets of its own; "

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TypeVar
 
-from controller_app.conductor import Conductor
 from controller_app.discovery.ports import Port
 from controller_app.model.topology import Topology
 from controller_app.openflow import decode, encode
-from controller_app.policies import Intent, build
+from controller_app.runtime.conductor import Conductor
+from controller_app.runtime.intent import Intent, build
 from controller_app.store.interface import Store, StoredPolicy
 from controller_app.store.memory import MemoryStore
 

@@ -10,10 +10,10 @@ import examples
 import httpx
 import pytest
 
-from controller_app import runtime as runtime_module
 from controller_app.api.server import ApiError
 from controller_app.model.position import PolicyError
-from controller_app.runtime import Busy, Runtime
+from controller_app.runtime import control as runtime_module
+from controller_app.runtime.control import Busy, Runtime
 from controller_app.settings import Settings
 from controller_app.store.interface import StoreError
 

@@ -13,12 +13,10 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from controller_app.conversation import THROUGH_PIPELINE, Conversation
 from controller_app.discovery.discovery import Declared, Discovery
 from controller_app.discovery.hosts import FoundHost
 from controller_app.discovery.merge import Merged, merge
 from controller_app.discovery.ports import Effect, Notice, Port, PortId, Reinject, SendFrame
-from controller_app.expectations import expectations
 from controller_app.model.allocation import Allocation
 from controller_app.model.flow import FlowState, Output, SwitchState
 from controller_app.model.policy import Policy
@@ -28,8 +26,10 @@ from controller_app.openflow import decode
 from controller_app.pipeline.compile import compile
 from controller_app.pipeline.cookies import is_ours
 from controller_app.pipeline.tables import GATEWAY_MAC, NUMBER
-from controller_app.policies import Intent
 from controller_app.reconcile.plan import Plan, plan
+from controller_app.runtime.conversation import THROUGH_PIPELINE, Conversation
+from controller_app.runtime.expectations import expectations
+from controller_app.runtime.intent import Intent
 from controller_app.store.interface import Store
 
 LOG = logging.getLogger(__name__)

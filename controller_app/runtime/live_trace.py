@@ -6,15 +6,15 @@ import queue
 import struct
 from typing import Any
 
-from controller_app.conductor import Computed, Conductor
 from controller_app.model.allocation import Allocation
 from controller_app.openflow.decode import PacketIn
 from controller_app.pipeline.cookies import is_ours
 from controller_app.pipeline.labels import Label
 from controller_app.pipeline.probe import REPLY_TABLES, host_at, instances_of, probe_packet_out, read_probe
-from controller_app.runtime import Runtime
+from controller_app.runtime.conductor import Computed, Conductor
+from controller_app.runtime.control import Runtime
 from controller_app.verification.packet import ICMP, ICMPV6, IPV4, TCP, UDP, Packet
-from controller_app.verification.trace import PacketSpec, _class, trace
+from controller_app.verification.trace import PacketSpec, class_of, trace
 from controller_app.verification.verify import Checker
 
 ANSWER_TIME = 2.0  # seconds a switch has to say what it would do
@@ -31,7 +31,7 @@ def live_trace(runtime: Runtime, spec: PacketSpec) -> dict[str, Any]:
     if "candidates" not in document:
         return document
     checker = Checker(now.policy, now.topology, now.state, now.allocation)
-    frame = wire_frame(checker.frame(_class(checker, now.topology, spec))[0])
+    frame = wire_frame(checker.frame(class_of(checker, now.topology, spec))[0])
     switch, label = _ask(runtime, now, spec.host, frame)
     if label is None:
         return {**document, "note": f"switch {switch} did not say which of the candidates it takes"}

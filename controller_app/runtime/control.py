@@ -17,12 +17,12 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TypeVar
 
-from controller_app.conductor import Conductor
 from controller_app.discovery.ports import Port
 from controller_app.model.position import PolicyError
 from controller_app.model.topology import Topology
-from controller_app.policies import at_start, build, read_files
 from controller_app.policy.topology_file import load_topologies
+from controller_app.runtime.conductor import Conductor
+from controller_app.runtime.intent import at_start, build, read_files
 from controller_app.settings import Settings
 from controller_app.store.interface import Store, StoreError
 from controller_app.store.memory import MemoryStore

@@ -1,0 +1,1 @@
+"""What runs: the conductor that turns events into desired states, and the one thread that it runs in."""
