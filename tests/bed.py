@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dummy_ovs import DummyOvs
 
@@ -52,13 +53,21 @@ class Bed:
     def load(self, state: FlowState) -> None:
         """Fill the bridges with plain ovs-ofctl, no controller anywhere."""
         for name, held in state.items():
-            flows, groups = format_state(held)
-            bridge = self.bridges[name]
-            self.ovs.ofctl("del-flows", bridge)
-            self.ovs.ofctl("del-groups", bridge)
-            if groups:
-                self.ovs.ofctl("add-groups", bridge, "-", stdin=groups)
-            self.ovs.ofctl("add-flows", bridge, "-", stdin=flows)
+            self._fill(name, *format_state(held))
+
+    def load_files(self, folder: Path) -> None:
+        """The same from what `chainctl compile -o ovs --out FOLDER` wrote."""
+        for name in self.topology.switches:
+            self._fill(name, *((folder / f"{name}.{kind}").read_text() for kind in ("flows", "groups")))
+
+    def _fill(self, name: str, flows: str, groups: str) -> None:
+        bridge = self.bridges[name]
+        self.ovs.ofctl("del-flows", bridge)
+        self.ovs.ofctl("del-groups", bridge)
+        if groups:
+            self.ovs.ofctl("add-groups", bridge, "-", stdin=groups)
+        self.ovs.ofctl("add-flows", bridge, "-", stdin=flows)
+        self.ovs.appctl("revalidator/purge")  # what the datapath had cached answers no more
 
     def send(self, host: str, *frames: bytes, arm: str = "") -> Seen:
         """Frames from a host, and everything that came of them, with transparent functions passing on

@@ -96,7 +96,21 @@ def merge(declared: Topology, observed: Observed) -> Merged:
             switches[name] = Switch(name, dpid)
     hosts, host_ports = _hosts(topology, observed, names)
     links = _links(resolved, observed, names, host_ports, problems)
-    return Merged(Topology(switches, links, hosts), tuple(dict.fromkeys(problems)), resolved.stand_ins)
+    down = frozenset(
+        end
+        for host in hosts.values()
+        for end in host.attach.values()
+        if end not in resolved.stand_ins and _down(observed, place_of(Topology(switches), end))
+    )
+    return Merged(Topology(switches, links, hosts, down), tuple(dict.fromkeys(problems)), resolved.stand_ins)
+
+
+def _down(observed: Observed, place: PortId | None) -> bool:
+    """Whether a switch that connected said that it has no such port, or that the port does not work."""
+    if place is None or place.dpid not in observed.ports:
+        return False
+    port = observed.ports[place.dpid].get(place.port)
+    return port is None or not port.up
 
 
 def _hosts(

@@ -77,12 +77,14 @@ class Host:
 class Topology:
     """The whole network. Names are unique among switches, and among hosts.
 
-    A value: never changed, only replaced. Mappings keep the order of declaration.
+    A value: never changed, only replaced. Mappings keep the order of declaration. `down` are ports of hosts and
+    functions that are known not to work now; links that do not work are simply not there.
     """
 
     switches: Mapping[str, Switch] = field(default_factory=dict)
     links: tuple[Link, ...] = ()
     hosts: Mapping[str, Host] = field(default_factory=dict)
+    down: frozenset[End] = frozenset()
 
     @cached_property
     def graph(self) -> nx.MultiGraph:

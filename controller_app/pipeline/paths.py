@@ -53,10 +53,11 @@ def _between(
             rejected.append({"instances": names, "why": broken})
         else:
             listed.append({"instances": names, "switches": switches, "cost": cost, "slots": slots})
-    if not view.slots:
-        for name in view.functions:
-            if not world.instances[view.tenant, name]:
-                rejected.append({"instances": [], "why": f"function {name} has no instance on the topology"})
+    for name in view.functions:
+        usable = {instance.name for instance in world.instances[view.tenant, name]}
+        for instance in world.policy.tenants[view.tenant].functions[name].instances.values():
+            if instance.name not in usable:
+                rejected.append({"instances": [instance.name], "why": _missing(world, instance.host)})
     return {
         "name": chain.name,
         "classifier": region.classifier.name,
@@ -67,6 +68,15 @@ def _between(
         "paths": listed,
         "rejected": rejected,
     }
+
+
+def _missing(world: World, host: str) -> str:
+    """Why an instance on this host takes no slots."""
+    found = world.topology.hosts.get(host)
+    if found is None:
+        return f"there is no host {host}"
+    down = [str(end) for end in found.attach.values() if end in world.topology.down]
+    return f"port {' and '.join(down)} is down" if down else f"{host} has not the arms that its function needs"
 
 
 def walk(

@@ -141,7 +141,7 @@ def build_world(policy: Policy, topology: Topology, previous: Allocation) -> tup
         for function in tenant.functions.values()
     }
     lists, list_ids, paths = _lists(policy, instances, previous, slots)
-    services, service_ids, addresses = _services(policy, hosts, previous, slots)
+    services, service_ids, addresses = _services(policy, topology, hosts, previous, slots)
     tenants = assign(policy.tenants, previous.ids.get("tenants", {}), limit=1 << 16, what="tenants")
     if "default" not in tenants:
         tenants = assign([*policy.tenants, "default"], previous.ids.get("tenants", {}))
@@ -210,6 +210,8 @@ def _instances(
             return ArmView(end.switch, end.port, waypoint)
 
         into, out = arm("in") or arm(""), arm("out")
+        if not tap and not topology.down.isdisjoint(host.attach.values()):
+            continue  # its slots move; a tap keeps its own, since losing its copies harms nobody
         if into is not None and (tap or out is not None):
             found.append(
                 InstanceView(function.name, instance.name, instance.host, tap, into, None if tap else out)
@@ -294,6 +296,7 @@ def _path_ids(
 
 def _services(
     policy: Policy,
+    topology: Topology,
     hosts: Mapping[str, HostView],
     previous: Allocation,
     slots: dict[str, tuple[str, ...]],
@@ -312,6 +315,8 @@ def _services(
             for endpoint in tenant.endpoints.values():
                 host = hosts.get(endpoint.host)
                 if host is None or host.mac is None or not matches(service.selector, endpoint.labels):
+                    continue
+                if End(host.switch, host.port) in topology.down:
                     continue
                 if versions <= {ip.version for ip in host.ips}:
                     providers[endpoint.name] = host

@@ -222,3 +222,19 @@ def test_stored_policies_are_those_applied_last(tmp_path: Path) -> None:
     again = SqliteStore(tmp_path)
     assert list(again.policies().values()) == [StoredPolicy("a", "x"), StoredPolicy("b", None, "b.yaml", "d")]
     assert [(r.number, r.at, r.what) for r in again.revisions()] == [(1, 1.5, "test")]
+
+
+def test_a_function_whose_port_goes_down_loses_its_slots_and_only_those(dummy_ovs: dummy.DummyOvs) -> None:
+    played = network(dummy_ovs)
+    with running(dummy_ovs) as controller:
+
+        def firewalls() -> tuple[str, ...]:
+            return controller.conductor.computed.allocation.slots["functions/default/fw"]
+
+        before = firewalls()
+        dummy_ovs.appctl("netdev-dummy/set-admin-state", played.ports["fw2", "out"], "down")
+        controller.wait(lambda c: "fw2" not in firewalls())
+        assert all(a == b for a, b in zip(before, firewalls(), strict=True) if a != "fw2")
+        dummy_ovs.appctl("netdev-dummy/set-admin-state", played.ports["fw2", "out"], "up")
+        controller.wait(lambda c: firewalls().count("fw2") == before.count("fw2"))
+        controller.wait_switches(4)

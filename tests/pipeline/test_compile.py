@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import examples
 
 from controller_app.model.allocation import Allocation
+from controller_app.model.topology import End
 from controller_app.pipeline.compile import compile
 from controller_app.pipeline.ofctl import format_state
 from controller_app.pipeline.paths import paths
@@ -87,3 +89,26 @@ def test_paths_document() -> None:
     ]
     for chain in found:
         assert sum(path["slots"] for path in chain["paths"]) == 256
+
+
+def test_an_instance_with_a_port_down_gives_its_slots_away_and_gets_them_back() -> None:
+    topology, policy = examples.network(), examples.policy()
+    _, before = compile(policy, topology)
+    broken = replace(topology, down=frozenset({End("s2", 22)}))
+    _, during = compile(policy, broken, before)
+    assert set(during.slots["functions/default/fw"]) == {"fw2"}
+    assert during.slots["services/default/app-svc"] == before.slots["services/default/app-svc"]
+    (rejected,) = paths(policy, broken)["chains"][0]["rejected"]
+    assert rejected == {"instances": ["fw1"], "why": "port s2:22 is down"}
+    _, after = compile(policy, topology, during)
+    assert Counter(after.slots["functions/default/fw"]) == {"fw1": 171, "fw2": 85}
+
+
+def test_a_provider_with_its_port_down_serves_no_more_and_a_dead_tap_changes_nothing() -> None:
+    topology, policy = examples.network(), examples.policy()
+    state, before = compile(policy, topology)
+    _, during = compile(policy, replace(topology, down=frozenset({End("s4", 11)})), before)
+    moved = [a for a, b in zip(before.slots["services/default/app-svc"],
+                               during.slots["services/default/app-svc"], strict=True) if a != b]
+    assert set(moved) == {"web1"}
+    assert compile(policy, replace(topology, down=frozenset({End("s4", 31)})), before)[0] == state

@@ -19,6 +19,7 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet as Frame
 
+from controller_app.cli.chainctl import run
 from controller_app.model.policy import Policy
 from controller_app.model.topology import Topology
 from controller_app.pipeline.compile import compile
@@ -84,11 +85,12 @@ def check(seen: Seen, wanted: Expectation, policy: Policy, said: str) -> None:
 
 
 @pytest.mark.parametrize("file", POLICIES, ids=lambda path: path.stem)
-def test_real_frames_go_as_the_policy_says(dummy_ovs: DummyOvs, file: Path) -> None:
+def test_real_frames_go_as_the_policy_says(dummy_ovs: DummyOvs, file: Path, tmp_path: Path) -> None:
     topology, policy = Topology.load(str(topology_for(file))), Policy.load(str(file))
     state, allocation = compile(policy, topology)
     bed = Bed(dummy_ovs, topology, policy)
-    bed.load(state)
+    assert run(["compile", "-t", str(topology_for(file)), "-p", str(file), "-o", "ovs", "--out", str(tmp_path)]) == 0
+    bed.load_files(tmp_path)
     checker = Checker(policy, topology, state, allocation)
     every = list(packet_classes(checker.evaluator, topology))
     tried = 0
