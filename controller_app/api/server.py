@@ -33,6 +33,7 @@ from controller_app.verification.verify import verify
 
 LOG = logging.getLogger(__name__)
 CONFIRM_TIME = 20.0  # seconds to wait for switches to confirm a change
+ATTEMPTS = 10  # at a network that changes while a policy is verified
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 
 
@@ -62,8 +63,9 @@ class TraceRequest(BaseModel):
 
 @dataclass(frozen=True)
 class _Change:
-    """A change that was checked: what would be wanted, and what it would do."""
+    """A change that was checked: what would be wanted, and what it would do to what was wanted then."""
 
+    before: tuple[Intent, Computed]
     intent: Intent
     computed: Computed
     warnings: tuple[Diagnostic, ...]
@@ -223,26 +225,40 @@ async def _text(request: Request) -> str:
 
 
 def _change(runtime: Runtime, edit: Callable[[Intent], Intent], what: str, dry_run: bool) -> dict[str, Any]:
-    """Check a change and, unless it is a dry run, make it and wait for the switches."""
+    """Check and verify a change and, unless it is a dry run, make it and wait for the switches.
+
+    Verification takes its time in the thread of the request, while the control thread goes on; when the network
+    or the policies changed meanwhile, it starts again.
+    """
 
     def prepare(conductor: Conductor) -> _Change:
         intent = edit(conductor.intent)
         computed, warnings = conductor.check(intent)
-        change = _Change(intent, computed, warnings, conductor.plan(computed).to_json())
-        if not dry_run:
-            conductor.adopt(intent, computed, what, time.time())
-        return change
+        before = conductor.intent, conductor.computed
+        return _Change(before, intent, computed, warnings, conductor.plan(computed).to_json())
 
-    change = runtime.call(prepare)
-    answer = {**change.plan, "warnings": [views.problem(item) for item in change.warnings]}
-    if dry_run:
+    def adopt(conductor: Conductor) -> bool:
+        if change.before[0] is not conductor.intent or change.before[1] is not conductor.computed:
+            return False
+        conductor.adopt(change.intent, change.computed, what, time.time())
+        return True
+
+    for _ in range(ATTEMPTS):
+        change = runtime.call(prepare)
         now = change.computed
-        return {
-            **answer,
-            "verification": verify(now.policy, now.topology, now.state, now.allocation).to_json(),
-        }
-    waiting = runtime.wait_confirmed(CONFIRM_TIME)
-    return {**answer, "confirmed": not waiting, "waiting": waiting}
+        answer = {**change.plan, "warnings": [views.problem(item) for item in change.warnings]}
+        if dry_run:
+            report = verify(now.policy, now.topology, now.state, now.allocation)
+            return {**answer, "verification": report.to_json()}
+        answer["verification"] = now.verify().to_json()
+        if runtime.call(adopt):
+            waiting = runtime.wait_confirmed(CONFIRM_TIME)
+            return {**answer, "confirmed": not waiting, "waiting": waiting}
+    raise Refused(
+        503,
+        "The network does not hold still",
+        "switches, links or hosts changed each time the policy was being verified; nothing was changed: try again",
+    )
 
 
 def _outstanding(conductor: Conductor) -> dict[str, Any]:

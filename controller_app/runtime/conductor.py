@@ -31,6 +31,7 @@ from controller_app.runtime.conversation import THROUGH_PIPELINE, Conversation
 from controller_app.runtime.expectations import expectations
 from controller_app.runtime.intent import Intent
 from controller_app.store.interface import Store
+from controller_app.verification.verify import Report, must_hold
 
 LOG = logging.getLogger(__name__)
 
@@ -50,6 +51,10 @@ class Computed:
     state: FlowState
     allocation: Allocation
 
+    def verify(self) -> Report:
+        """Walk every packet class of the policy through it; PolicyError when one is not treated as it says."""
+        return must_hold(self.policy, self.topology, self.state, self.allocation)
+
 
 class Conductor:
     """One controller's work. `discovering`: hosts a policy names may still turn up."""
@@ -64,7 +69,7 @@ class Conductor:
         observe_links: bool = True,
         discovering: bool = False,
     ) -> None:
-        """Computes the first state at once: PolicyError when that is not possible, so nothing starts with a
+        """Computes and verifies the first state at once: PolicyError when that fails, so nothing starts with a
         policy that cannot work."""
         self.store = store
         self.intent = intent
@@ -89,6 +94,7 @@ class Conductor:
         self._discovery.restore(_stored_hosts(store))
         self._merge()
         self.computed = self.compute(intent.policy, store.allocation())
+        self.computed.verify()
         self._unsaved = True
 
     # -- what can be asked ---------------------------------------------------------------------------------
@@ -166,14 +172,16 @@ class Conductor:
         merged = merge(declared, self._discovery.observed())
         warnings = intent.check(merged.topology, self._discovering)
         state, allocation = compile(intent.policy, merged.topology, self.computed.allocation)
+        computed = Computed(intent.policy, merged.topology, state, allocation)
+        computed.verify()
         self._declared = declared
         self._merged = merged
         self.problem = None
         if dict(intent.stored) == dict(self.intent.stored):
             self._declare(intent.policy, allocation)
-            self._want(Computed(intent.policy, merged.topology, state, allocation))
+            self._want(computed)
         else:
-            self.adopt(intent, Computed(intent.policy, merged.topology, state, allocation), "files read again", wall)
+            self.adopt(intent, computed, "files read again", wall)
         return warnings
 
     # -- events --------------------------------------------------------------------------------------------

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import networkx as nx
+
 from controller_app.model.allocation import Allocation
 from controller_app.model.flow import FlowState
 from controller_app.model.policy import Policy
+from controller_app.model.position import NOWHERE, Diagnostic, PolicyError
 from controller_app.model.topology import Topology
 from controller_app.pipeline.tables import GATEWAY_MAC
 from controller_app.verification.classes import PacketClass, packet_classes
@@ -42,6 +45,11 @@ class Finding:
     way: str
     expected: Expectation
     walk: Walk
+
+    @property
+    def loss(self) -> bool:
+        """Nothing got through that should not have: packets were only lost."""
+        return not self.walk.of("delivered") and not self.walk.of("looped")
 
     def document(self, allocation: Allocation | None) -> dict[str, Any]:
         """The counterexample as JSON."""
@@ -83,11 +91,12 @@ class Report:
 
 
 def verify(policy: Policy, topology: Topology, state: FlowState | None = None,
-           allocation: Allocation | None = None) -> Report:
+           allocation: Allocation | None = None, losses: bool = True) -> Report:
     """Try every packet class of the policy: forward, its reply, and a later packet of the same connection.
 
     state: what the switches hold (None: what `compile` makes of the policy). allocation: what it was compiled
-    with; only names and allocated service addresses come from it.
+    with; only names and allocated service addresses come from it. losses: whether a packet that is only lost is
+    a finding.
     """
     if state is None:
         from controller_app.pipeline.compile import compile as compile_policy
@@ -99,8 +108,29 @@ def verify(policy: Policy, topology: Topology, state: FlowState | None = None,
     for representative in packet_classes(checker.evaluator, topology):
         count += 1
         if len(findings) < MAX_FINDINGS:
-            findings += checker.check(representative)
+            findings += [found for found in checker.check(representative) if losses or not found.loss]
     return Report(count, tuple(findings[:MAX_FINDINGS]), allocation)
+
+
+def must_hold(policy: Policy, topology: Topology, state: FlowState, allocation: Allocation) -> Report:
+    """`verify`, for what is about to be sent: raises PolicyError with the first packet that would be treated
+    otherwise than the policy says.
+
+    While ports are down, or the network is in several parts, lost packets are no reason to refuse a policy.
+    """
+    parts = nx.number_connected_components(topology.graph)
+    report = verify(policy, topology, state, allocation, losses=parts == 1 and not topology.down)
+    if report.findings:
+        first = report.findings[0]
+        classifier = first.expected.classifier
+        raise PolicyError([Diagnostic(
+            NOWHERE if classifier is None else classifier.where,
+            f"tenants.{first.expected.tenant}" if classifier is None else f"classifiers.{classifier.name}",
+            f"the rules made of this policy do not do what it says: {describe(first.packet)} from {first.source} "
+            f"({first.way}): {first.what}",
+            "nothing was sent; `chainctl verify -o json` shows the packet's walk; please report it",
+        )])
+    return report
 
 
 class Checker:

@@ -9,12 +9,13 @@ import pytest
 from examples import network, policy
 
 from controller_app.model.flow import Action, Flow, FlowState, Output, SetField, SwitchState
-from controller_app.model.topology import Topology
+from controller_app.model.position import PolicyError
+from controller_app.model.topology import End, Topology
 from controller_app.pipeline.compile import compile
 from controller_app.pipeline.ofctl import format_state, parse_state
 from controller_app.pipeline.tables import NUMBER
 from controller_app.verification.trace import PacketSpec, TraceError, trace
-from controller_app.verification.verify import Report, verify
+from controller_app.verification.verify import Report, must_hold, verify
 
 TOPOLOGY = network()
 POLICY = policy()
@@ -182,3 +183,25 @@ def test_a_trace_of_a_denied_packet_ends_at_the_classifier() -> None:
 def test_a_packet_that_cannot_be_sent(spec: PacketSpec, says: str) -> None:
     with pytest.raises(TraceError, match=says):
         trace(POLICY, TOPOLOGY, STATE, ALLOCATION, spec)
+
+
+def test_what_fails_is_an_error_with_its_place() -> None:
+    with pytest.raises(PolicyError) as caught:
+        must_hold(POLICY, TOPOLOGY, change(STATE, lambda name, flow: None if flow.table == NUMBER["advance"] else flow),
+                  ALLOCATION)
+    (problem,) = caught.value.diagnostics
+    assert problem.position.line > 0
+    assert "do not do what it says" in problem.what
+    assert must_hold(POLICY, TOPOLOGY, STATE, ALLOCATION).ok
+
+
+def test_a_broken_network_is_no_reason_to_refuse_a_policy_but_a_bypass_is() -> None:
+    broken = replace(TOPOLOGY, links=TOPOLOGY.links[:1], down=frozenset({End("s2", 21), End("s3", 21)}))
+    state, allocation = compile(POLICY, broken)
+    assert not verify(POLICY, broken, state, allocation).ok  # packets are lost
+    assert must_hold(POLICY, broken, state, allocation).ok
+    direct = replace(TOPOLOGY, down=broken.down)
+    bypass = change(compile(POLICY, direct)[0], lambda name, flow: replace(flow, goto=NUMBER["copies"], actions=())
+                    if flow.table == NUMBER["remember"] else flow)
+    with pytest.raises(PolicyError, match="should meet fw"):
+        must_hold(POLICY, direct, bypass, allocation)
