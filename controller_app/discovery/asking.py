@@ -16,9 +16,11 @@ from controller_app.discovery.ports import Effect, PortId, Reinject, SendFrame
 from controller_app.model.topology import IPAddress
 
 PATIENCE = 3.0  # seconds after which nobody waits for an answer any more
+YOUNG = 1.5  # seconds in which a question also goes to ports that become edges: a switch may be new
+LOOK_AGAIN = 0.1
 REPEAT = 0.5  # seconds between two questions for the same address
 MAX_TARGETS, MAX_WAITING, MAX_HELD = 1024, 64, 4
-Edge = Callable[[], dict[int, list[int]]]  # the ports to ask at, by datapath id: worked out when needed
+Edge = Callable[[float], dict[int, list[int]]]  # the ports to ask at, by datapath id, at a time
 BURST, RATE = 100.0, 200.0  # questions at once, and a second
 
 
@@ -28,6 +30,12 @@ class _Question:
 
     since: float
     asked: float
+    first: float
+    again: float = 0.0  # when to look for ports that became edges since
+    frame: bytes = b""
+    place: PortId | None = None
+    edge: Edge | None = None
+    reached: set[PortId] = field(default_factory=set)  # ports it went out of
     asking: dict[tuple[PortId, int, IPAddress | None], frames.Asks] = field(default_factory=dict)
     held: list[tuple[PortId, bytes]] = field(default_factory=list)
 
@@ -113,19 +121,25 @@ class Asking:
         self._later = [later for later in self._later if later.revision > revision and now < later.until]
         return ready
 
-    def tick(self, now: float) -> None:
-        """Give up what nobody waits for any more."""
+    def tick(self, now: float) -> list[Effect]:
+        """Give up what nobody waits for any more; ask at ports that turned out to be at the edge meanwhile."""
+        effects: list[Effect] = []
+        for question in self._open.values():
+            if question.edge is not None and question.again <= now < question.first + YOUNG:
+                question.again = now + LOOK_AGAIN
+                effects += _spread(question, question.edge(now))
         for ip in [ip for ip, question in self._open.items() if now - question.since > PATIENCE]:
             del self._open[ip]
         if self._later and self._later[0].until <= now:
             self._later = [later for later in self._later if now < later.until]
+        return effects
 
     def _question(self, target: IPAddress, now: float) -> _Question | None:
         question = self._open.get(target)
         if question is None:
             if len(self._open) >= MAX_TARGETS:
                 return None
-            question = self._open[target] = _Question(now, -REPEAT)
+            question = self._open[target] = _Question(now, -REPEAT, now)
         question.since = now
         return question
 
@@ -137,7 +151,10 @@ class Asking:
             return []
         self._tokens -= 1
         question.asked = now
-        return flood(data, place, edge())
+        question.again = now + LOOK_AGAIN
+        question.frame, question.place, question.edge = data, place, edge
+        question.reached.clear()
+        return _spread(question, edge(now))
 
     def _soon(self, effect: Effect, now: float) -> list[Effect]:
         if self._hosts.revision <= self._confirmed:
@@ -145,6 +162,15 @@ class Asking:
         if len(self._later) < MAX_TARGETS * 4:
             self._later.append(_Later(self._hosts.revision, now + PATIENCE, effect))
         return []
+
+
+def _spread(question: _Question, edge: dict[int, list[int]]) -> list[Effect]:
+    """The question, out of the ports that it has not gone out of yet."""
+    fresh = {
+        dpid: [n for n in numbers if PortId(dpid, n) not in question.reached] for dpid, numbers in edge.items()
+    }
+    question.reached.update(PortId(dpid, n) for dpid, numbers in fresh.items() for n in numbers)
+    return flood(question.frame, question.place, fresh)
 
 
 def flood(data: bytes, place: PortId | None, edge: dict[int, list[int]]) -> list[Effect]:

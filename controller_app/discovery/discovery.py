@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from controller_app.discovery import frames
-from controller_app.discovery.asking import Asking, flood
+from controller_app.discovery.asking import Asking, Edge, flood
 from controller_app.discovery.hosts import Expected, FoundHost, Hosts
 from controller_app.discovery.links import INTERVAL, Links
 from controller_app.discovery.merge import Observed
@@ -119,7 +119,7 @@ class Discovery:
     def tick(self, now: float) -> list[Effect]:
         """Time went by. Call it a few times a second."""
         effects: list[Effect] = list(self._links.tick(now))
-        self._asking.tick(now)
+        effects += self._asking.tick(now)
         for _ in range(len(self._waiting)):
             effects += self.frame(*self._waiting.popleft(), now)
         return effects
@@ -156,7 +156,7 @@ class Discovery:
             elif content.target.is_multicast or not self._may_ask(content):
                 pass
             else:
-                effects += self._asking.ask(place, content, data, lambda: self._edge(content.target, now), now)
+                effects += self._asking.ask(place, content, data, self._edges_for(content.target), now)
         elif isinstance(content, frames.Carries) and _to_one(frame, content.destination):
             if self._hosts.revision != before:
                 effects += self._asking.resume(place, data, now)
@@ -169,7 +169,7 @@ class Discovery:
         asker = None if gateway is None else (gateway, self._gateway_mac)
         if target in self._declared.expected.taken:
             return []
-        return self._asking.seek(place, data, target, asker, lambda: self._edge(target, now), now)
+        return self._asking.seek(place, data, target, asker, self._edges_for(target), now)
 
     def _may_ask(self, asks: frames.Asks) -> bool:
         """Hosts find each other by address resolution within one network, not across."""
@@ -177,6 +177,9 @@ class Discovery:
         if asks.target in self._declared.expected.taken:
             return False
         return asks.sender is None or networks(asks.sender) == networks(asks.target)
+
+    def _edges_for(self, target: IPAddress) -> Edge:
+        return lambda now: self._edge(target, now)
 
     def _edge(self, target: IPAddress, now: float) -> dict[int, list[int]]:
         """Where `target` may be: at the edge, but no function's port and no host's of another network."""

@@ -92,6 +92,7 @@ def test_ipv6_hosts_find_each_other_too(dummy_ovs: dummy.DummyOvs) -> None:
         for n in (1, 2, 3):
             dummy_ovs.set_controller(f"s{n}", "127.0.0.1", controller.port)
         controller.wait(lambda c: len(c.topology.links) == 2)
+        controller.wait_switches(3)
         dummy_ovs.receive("h1", ask6(1, 4))
         assert Ether(heard(dummy_ovs, 4, "ICMPv6ND_N"))[ICMPv6ND_NS].tgt == "fd00::4"
         dummy_ovs.receive("h4", answer6(4, 1))
@@ -115,6 +116,7 @@ def test_the_first_packet_of_a_host_with_a_fixed_neighbour_table_is_not_lost(
         for n in (1, 2, 3):
             dummy_ovs.set_controller(f"s{n}", "127.0.0.1", controller.port)
         controller.wait(lambda c: len(c.topology.links) == 2)
+        controller.wait_switches(3)
         dummy_ovs.receive("h3", ask(3, 99))
         controller.wait(lambda c: len(c.topology.hosts) == 1)
         dummy_ovs.receive("h1", ping(1, 3))
@@ -127,6 +129,7 @@ def test_a_host_that_moves_is_found_where_it_went(dummy_ovs: dummy.DummyOvs) -> 
         for n in (1, 2, 3):
             dummy_ovs.set_controller(f"s{n}", "127.0.0.1", controller.port)
         controller.wait(lambda c: len(c.topology.links) == 2)
+        controller.wait_switches(3)
         dummy_ovs.receive("h3", ask(3, 99))
         dummy_ovs.receive("h1", ask(1, 99))
         controller.wait(lambda c: len(c.topology.hosts) == 2)

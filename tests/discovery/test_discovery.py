@@ -262,3 +262,18 @@ def test_hosts_of_an_earlier_run_are_known_again() -> None:
     again = network()
     again.restore(FoundHost.from_json(data) for data in stored)
     assert known(again) == known(found)
+
+
+def test_a_question_also_goes_to_a_switch_that_is_ready_a_moment_later() -> None:
+    found = network()
+    assert sent(found.frame(P(1, 1), asks(1, 3), T)) == {(1, 2), (2, 1), (2, 2)}
+    found.connected(3, [Port(n, f"p{n}", n, True) for n in (1, 2)], T)
+    found.ready(3, T)
+    asked: list[tuple[int, int]] = []
+    now = T
+    while now < T + PATIENCE:
+        now += 0.02
+        for effect in found.tick(now):
+            if isinstance(effect, SendFrame) and effect.frame == asks(1, 3):
+                asked += sent([effect])
+    assert sorted(asked) == [(3, 1), (3, 2)]  # there, once, and nowhere else again
