@@ -283,7 +283,7 @@ class ApiServer:
         if not is_loopback(host) and not token:
             raise ApiError(
                 f"--api-listen {host}:{port} can be reached from elsewhere, so it needs a token: set "
-                "CHAINSTEER_TOKEN, or listen on 127.0.0.1"
+                "CHAINCTL_TOKEN, or listen on 127.0.0.1"
             )
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 VERBS = ("validate", "path", "compile", "verify", "trace", "plan", "apply", "delete", "get", "lab", "doctor")
+LATER = ("export", "history", "rollback", "describe", "top", "events", "net", "endpoint", "service", "label", "decode")
 _COMMON = {"--controller": "controller", "--token": "token", "-o": "output", "--output": "output"}
 
 
@@ -31,8 +33,15 @@ def run(argv: Sequence[str]) -> int:
     """Run one command; returns the exit code. No error ever shows a traceback, unless CHAINCTL_DEBUG is set."""
     try:
         arguments = take_common(list(argv))
+        if arguments[:1] == ["--version"]:
+            from importlib.metadata import version
+
+            print(f"chainctl {version('chainsteer')}")
+            return 0
+        if arguments and arguments[0] in LATER:
+            raise Failure(f"`{arguments[0]}` is not in this version; `chainctl --help` lists what is")
         _register(next((word for word in arguments if word in VERBS), None))
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="chainctl", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except (BrokenPipeError, NobodyReads):
@@ -51,12 +60,15 @@ def run(argv: Sequence[str]) -> int:
 
 def _line(error: Exception) -> str:
     """What went wrong, for people."""
-    import click
+    from typer.exceptions import TyperException
 
-    if isinstance(error, click.ClickException):
+    if isinstance(error, TyperException):
         context = getattr(error, "ctx", None)
         hint = f"; see `{context.command_path} --help`" if context is not None else ""
-        return f"{error.format_message().rstrip('.')}{hint}"
+        says = getattr(error, "format_message", error.__str__)
+        return f"{says().rstrip('.')}{hint}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EPIPE):
+        return f"the output cannot be written: {error.strerror}"
     from controller_app.model.position import PolicyError
 
     if isinstance(error, Failure | PolicyError):

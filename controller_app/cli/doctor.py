@@ -20,7 +20,6 @@ TOOLS = {
     "nft": "nftables",
     "tcpdump": "tcpdump",
     "ethtool": "ethtool",
-    "iperf3": "iperf3",
     "ping": "iputils-ping",
     "ngrep": "ngrep",
     "tshark": "tshark",

@@ -68,7 +68,7 @@ def list_labs() -> None:
 
         table = Table(box=None, header_style="bold")
         for column in ("lab", "topology", "policy", "idea"):
-            table.add_column(column)
+            table.add_column(column, overflow="fold")
         for scenario in scenarios().values():
             table.add_row(
                 scenario.name,

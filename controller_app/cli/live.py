@@ -93,6 +93,8 @@ def plan(
             emit(f"  {verification['counterexample']['what']}: {verification['counterexample']['packet']}")
     else:
         emit_document(answer, chosen)
+    if not answer["verification"]["ok"]:
+        stop(1)
     stop(2 if answer["changes"] else 0)
 
 

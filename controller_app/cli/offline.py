@@ -247,6 +247,8 @@ def verify(
     document = report.to_json()
     if chosen != "table":
         emit_document(document, chosen)
+    elif report.ok and not report.classes:
+        emit("nothing to try: no host of the topology that a tenant of the policy has sends anything it names")
     elif report.ok:
         emit(f"ok: {report.classes} classes of packets are treated as the policy says")
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 SLOTS = 256
@@ -15,10 +16,11 @@ class Allocation:
     tables. Keys are strings so that it is JSON as it stands.
 
     blocks: switch -> [base, size] runs of waypoint ids; waypoints: "host:NAME" or "host:NAME:ARM" -> id;
-    ids: space ("lists", "services", "tenants", "networks", "objects") -> name -> number;
+    ids: space ("lists", "services", "tenants", "groups", "zones", "objects") -> name -> number;
     paths: list name -> "fw1,ids1" -> path id;
     slots: "functions/TENANT/NAME" or "services/TENANT/NAME" -> 256 member names;
-    addresses: "TENANT/SERVICE" -> address texts.
+    addresses: "TENANT/SERVICE" -> address texts;
+    next: number space -> where to look for the next free number, so that numbers are not soon used again.
     """
 
     blocks: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
@@ -27,12 +29,20 @@ class Allocation:
     paths: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    next: Mapping[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def object_names(self) -> Mapping[int, str]:
+        """The names behind the numbers of "objects", which cookies carry."""
+        return {number: name for name, number in self.ids.get("objects", {}).items()}
 
     def to_json(self) -> dict[str, Any]:
+        """As JSON values; `from_json` is the inverse."""
         return asdict(self)
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Allocation:
+        """Read what `to_json` made. What is missing is empty."""
         return Allocation(
             blocks={k: tuple((int(b), int(s)) for b, s in v) for k, v in data.get("blocks", {}).items()},
             waypoints=dict(data.get("waypoints", {})),
@@ -40,4 +50,5 @@ class Allocation:
             paths={k: dict(v) for k, v in data.get("paths", {}).items()},
             slots={k: tuple(v) for k, v in data.get("slots", {}).items()},
             addresses={k: tuple(v) for k, v in data.get("addresses", {}).items()},
+            next=dict(data.get("next", {})),
         )

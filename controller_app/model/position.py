@@ -14,7 +14,7 @@ class Position:
     column: int = 0
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
+        return f"{self.file}:{max(1, self.line)}:{max(1, self.column)}"
 
 
 NOWHERE = Position("<none>")
@@ -32,7 +32,12 @@ class Diagnostic:
 
     def __str__(self) -> str:
         prefix = "warning: " if self.severity == "warning" else ""
-        return f"{self.position}: {self.path}: {prefix}{self.what}; {self.remedy}"
+        return printable(f"{self.position}: {self.path}: {prefix}{self.what}; {self.remedy}")
+
+
+def printable(text: str) -> str:
+    """On one line and without control characters, whatever was in the file."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class PolicyError(ValueError):

@@ -32,7 +32,7 @@ class Switch:
 @dataclass(frozen=True, slots=True, order=True)
 class End:
     """One port of one switch. `port` is an OpenFlow port number, or a port name until the switch told its
-    number (see `Topology.with_ports`)."""
+    number (see `discovery.merge.resolve`)."""
 
     switch: str
     port: int | str

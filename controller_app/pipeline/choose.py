@@ -29,7 +29,7 @@ from controller_app.pipeline.world import ListView, ServiceView, World
 def choose(world: World, rules: Rules, choices: Choices, groups: dict[str, int]) -> None:
     """Rules and groups for every choice that packets entering at this switch can need.
 
-    groups: name of a choice -> allocated group number, filled by `group_names`.
+    groups: name of a choice (`choice_name`) -> allocated group number.
     """
     _base(rules)
     for key, backward, service_key in choices:

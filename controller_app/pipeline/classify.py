@@ -9,8 +9,9 @@ from controller_app.model.flow import Action
 from controller_app.model.policy import Tenant
 from controller_app.pipeline import labels
 from controller_app.pipeline.build import Fields, Rules, put
+from controller_app.pipeline.ids import too_many
 from controller_app.pipeline.regions import PORTS, Box, Prefix, Region, port_masks, prefix_of, protocol_number
-from controller_app.pipeline.tables import BACKWARD_REG, CLASSIFIER_RANKS, LIST, TENANT
+from controller_app.pipeline.tables import BACKWARD_REG, CLASSIFIER_RANKS, IP, IPV6, LIST, TENANT
 from controller_app.pipeline.world import World
 
 # Which lists an edge's packets can take: (list key, or "" for none; backward; service key, or "" for none)
@@ -84,10 +85,11 @@ def _add(world: World, rules: Rules, region: Region, box: Box) -> None:
         goto = "remember"
     elif decision.action == "allow":
         goto = "remember"
-    rank = min(region.rank, CLASSIFIER_RANKS)
+    if region.rank > CLASSIFIER_RANKS:
+        raise too_many("different sizes of classifiers", CLASSIFIER_RANKS)
     for fields in box_fields(box):
         fields["reg0"] = labels.bits(TENANT, world.tenants[region.tenant])
-        rules.add("classify", "classifier", region.name, actions, goto, plus=rank, **fields)
+        rules.add("classify", "classifier", region.name, actions, goto, plus=region.rank, **fields)
 
 
 def box_fields(box: Box) -> Iterator[Fields]:
@@ -97,7 +99,7 @@ def box_fields(box: Box) -> Iterator[Fields]:
     for chosen in (version,) if version or plain else (4, 6):
         fields: Fields = {}
         if chosen:
-            fields["eth_type"] = 0x0800 if chosen == 4 else 0x86DD
+            fields["eth_type"] = IP if chosen == 4 else IPV6
             for side, prefix in (("src", box.source), ("dst", box.destination)):
                 if prefix.length:
                     width = 32 if chosen == 4 else 128

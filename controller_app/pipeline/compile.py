@@ -8,6 +8,7 @@ from dataclasses import replace
 from controller_app.model.allocation import Allocation
 from controller_app.model.flow import FlowState
 from controller_app.model.policy import Policy
+from controller_app.model.position import Diagnostic, PolicyError
 from controller_app.model.topology import Topology
 from controller_app.pipeline.answers import respond
 from controller_app.pipeline.build import Rules
@@ -15,7 +16,7 @@ from controller_app.pipeline.choose import choice_name, choose
 from controller_app.pipeline.classify import Choices, classify, sources
 from controller_app.pipeline.edge import address, admit, leave, untranslate
 from controller_app.pipeline.functions import restore, serve_functions
-from controller_app.pipeline.ids import assign
+from controller_app.pipeline.ids import Numbers
 from controller_app.pipeline.regions import regions
 from controller_app.pipeline.transit import transit
 from controller_app.pipeline.world import build_world
@@ -31,6 +32,7 @@ def compile(
 
     Raises PolicyError (with positions) when classifiers overlap with no order, or a number space is full.
     """
+    _check_ports(topology)
     previous = allocation or Allocation()
     world, made = build_world(policy, topology, previous)
     found = regions(world)
@@ -56,9 +58,29 @@ def compile(
         for choice in choices or ()
         if choice[0] or choice[2]
     ]
-    groups = assign(dict.fromkeys(names), previous.ids.get("groups", {}), limit=1 << 24, what="groups")
-    made = replace(made, ids={**made.ids, "groups": groups})
+    numbers = Numbers(made)
+    groups = numbers.assign("groups", names, previous.ids.get("groups", {}), limit=1 << 24)
+    made = replace(made, ids={**made.ids, "groups": groups}, next=numbers.next)
     for rules, offered in per_switch.values():
         if offered is not None:
             choose(world, rules, offered, groups)
     return {switch: rules.state() for switch, (rules, _) in per_switch.items()}, made
+
+
+def _check_ports(topology: Topology) -> None:
+    named = [
+        Diagnostic(
+            where,
+            what,
+            f"{end} names a port, and only a connected switch knows its number",
+            "write the OpenFlow port number, or let the controller compile it",
+        )
+        for what, where, ends in (
+            *((f"links.{link.a}-{link.b}", link.where, (link.a, link.b)) for link in topology.links),
+            *((f"hosts.{host.name}", host.where, host.attach.values()) for host in topology.hosts.values()),
+        )
+        for end in ends
+        if not isinstance(end.port, int)
+    ]
+    if named:
+        raise PolicyError(named)

@@ -50,10 +50,4 @@ def object_name(value: int, allocation: Allocation) -> str | None:
     """The object behind a cookie, e.g. `classifiers/default/clients-to-web`; None for a foreign one."""
     if not is_ours(value):
         return None
-    number = value & (1 << 40) - 1
-    names = _reverse(allocation)
-    return names.get(number)
-
-
-def _reverse(allocation: Allocation) -> dict[int, str]:
-    return {number: name for name, number in allocation.ids.get("objects", {}).items()}
+    return allocation.object_names.get(value & (1 << 40) - 1)

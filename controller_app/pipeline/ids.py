@@ -1,4 +1,8 @@
-"""Handing out the numbers of an Allocation: what had one keeps it, what is new gets a free one."""
+"""Handing out the numbers of an Allocation: what had one keeps it, what is new gets one nobody had lately.
+
+A switch may be behind: one that is not connected still acts on numbers of many compiles ago. So numbers go round:
+one that was given up is taken again only after all the others of its space were.
+"""
 
 from __future__ import annotations
 
@@ -8,32 +12,92 @@ from controller_app.model.allocation import Allocation
 from controller_app.model.position import NOWHERE, Diagnostic, PolicyError
 from controller_app.pipeline import labels
 
+Blocks = tuple[tuple[int, int], ...]
 
-def assign(
-    names: Iterable[str],
-    previous: Mapping[str, int],
-    first: int = 1,
-    limit: int = 1 << 40,
-    what: str = "objects",
-    reserved: Iterable[int] = (),
-) -> dict[str, int]:
-    """Numbers for `names`: the previous one where there is one, otherwise the lowest that is neither
-    `reserved` nor held by anybody of `previous` (so a number just given up is not taken in the same step)."""
-    wanted = dict.fromkeys(names)
-    result: dict[str, int] = {}
-    taken = {*previous.values(), *reserved}
-    candidate = first
-    for name in wanted:
-        if name in previous:
-            result[name] = previous[name]
-            continue
-        while candidate in taken:
+
+class Numbers:
+    """One compile's numbering: starts from a previous allocation, collects what the next one has to know."""
+
+    def __init__(self, previous: Allocation) -> None:
+        self._previous = previous
+        self.next: dict[str, int] = dict(previous.next)
+
+    def assign(
+        self,
+        space: str,
+        names: Iterable[str],
+        previous: Mapping[str, int],
+        first: int = 1,
+        limit: int = 1 << 40,
+        reserved: Iterable[int] = (),
+    ) -> dict[str, int]:
+        """Numbers from `first` to below `limit` for `names`: the previous one where there is one, otherwise the
+        next that is neither `reserved` nor held by anybody of `previous`.
+
+        Raises PolicyError when there are not enough of them.
+        """
+        wanted = dict.fromkeys(names)
+        taken = {*previous.values(), *reserved}
+        result: dict[str, int] = {}
+        start = candidate = max(first, min(self.next.get(space, first), limit))
+        for name in wanted:
+            if name in previous:
+                result[name] = previous[name]
+                continue
+            turned = False
+            while candidate >= limit or candidate in taken:
+                candidate += 1
+                if candidate >= limit:
+                    if turned:
+                        raise too_many(space.partition("/")[0], limit - first)
+                    candidate, turned = first, True
+            taken.add(candidate)
+            result[name] = candidate
             candidate += 1
-        if candidate >= limit:
-            raise too_many(what, limit - first)
-        taken.add(candidate)
-        result[name] = candidate
-    return result
+        if candidate != start:
+            self.next[space] = candidate
+        return result
+
+    def waypoints(self, attached: Mapping[str, list[str]]) -> tuple[dict[str, int], dict[str, Blocks]]:
+        """Waypoint ids for attachments, so that those of one switch share a few prefixes.
+
+        attached: switch -> names of its attachments (`host:NAME` or `host:NAME:ARM`), in a stable order.
+        Returns (name -> id, switch -> blocks as (base, size), size a power of two and base a multiple of it),
+        the blocks also of switches that have nothing attached any more. Id 0 is never given out.
+        """
+        blocks = {switch: list(found) for switch, found in self._previous.blocks.items()}
+        used = {block for found in blocks.values() for block in found}
+        ids: dict[str, int] = {}
+        # the largest demand first, so that big aligned blocks are still to be had
+        for switch, names in sorted(attached.items(), key=lambda item: (-len(item[1]), item[0])):
+            mine = blocks.setdefault(switch, [])
+            kept = {n: self._previous.waypoints[n] for n in names if _inside(mine, self._previous.waypoints.get(n))}
+            lacking = len(names) - len(kept)
+            room = sum(size for _, size in mine)
+            # what somebody had until now is not given to another in the same step
+            lately = [n for n in self._previous.waypoints.values() if _inside(mine, n)]
+            free = room - len({*lately, *kept.values()})
+            if lacking > free:
+                # twice the size each time, so that a switch that grows slowly has few blocks all the same
+                size = max(1 << (lacking - free).bit_length(), room)
+                base = _free_block(used, size)
+                mine.append((base, size))
+                used.add((base, size))
+            ids.update(kept)
+            if lacking:
+                ids.update(self._from_blocks(switch, [n for n in names if n not in kept], mine, lately))
+        return ids, {switch: tuple(found) for switch, found in blocks.items() if found}
+
+    def _from_blocks(
+        self, switch: str, names: list[str], blocks: list[tuple[int, int]], lately: list[int]
+    ) -> dict[str, int]:
+        every = [n for base, size in blocks for n in range(base, base + size)]
+        places = {number: place for place, number in enumerate(every)}
+        found = self.assign(
+            f"waypoints/{switch}", names, {}, first=0, limit=len(every),
+            reserved=[places[n] for n in lately],
+        )
+        return {name: every[place] for name, place in found.items()}
 
 
 def too_many(what: str, limit: int) -> PolicyError:
@@ -43,42 +107,8 @@ def too_many(what: str, limit: int) -> PolicyError:
     )
 
 
-def assign_waypoints(
-    attached: Mapping[str, list[str]], previous: Allocation
-) -> tuple[dict[str, int], dict[str, tuple[tuple[int, int], ...]]]:
-    """Waypoint ids for attachments, so that those of one switch share a few prefixes.
-
-    attached: switch -> names of its attachments (`host:NAME` or `host:NAME:ARM`), in a stable order.
-    Returns (name -> id, switch -> blocks as (base, size), size a power of two and base a multiple of it).
-    Id 0 is never given out.
-    """
-    # a block stays with its switch as long as something of the switch is attached
-    blocks: dict[str, list[tuple[int, int]]] = {
-        switch: [(base, size) for base, size in previous.blocks.get(switch, ())] for switch in attached
-    }
-    used = {(base, size) for found in blocks.values() for base, size in found}
-    ids: dict[str, int] = {}
-    # the largest demand first, so that big aligned blocks are still to be had
-    for switch, names in sorted(attached.items(), key=lambda item: (-len(item[1]), item[0])):
-        mine = blocks[switch]
-
-        def inside(number: int, mine: list[tuple[int, int]] = mine) -> bool:
-            return any(base <= number < base + size for base, size in mine)
-
-        kept = {n: previous.waypoints[n] for n in names if inside(previous.waypoints.get(n, -1))}
-        taken = set(kept.values())
-        free = [n for base, size in mine for n in range(base, base + size) if n not in taken]
-        missing = [name for name in names if name not in kept]
-        if len(missing) > len(free):
-            lacking = len(missing) - len(free)
-            size = 1 << lacking.bit_length()  # a power of two with at least one to spare
-            base = _free_block(used, size)
-            mine.append((base, size))
-            used.add((base, size))
-            free += range(base, base + size)
-        ids.update(kept)
-        ids.update(zip(missing, free, strict=False))
-    return ids, {switch: tuple(found) for switch, found in blocks.items() if found}
+def _inside(blocks: list[tuple[int, int]], number: int | None) -> bool:
+    return number is not None and any(base <= number < base + size for base, size in blocks)
 
 
 def _free_block(used: set[tuple[int, int]], size: int) -> int:
@@ -89,5 +119,5 @@ def _free_block(used: set[tuple[int, int]], size: int) -> int:
         if start < base + length:
             start = -(-(base + length) // size) * size
     if start + size > labels.WAYPOINTS:
-        raise too_many("attachments", labels.WAYPOINTS - 1)
+        raise too_many("waypoints", labels.WAYPOINTS - 1)
     return start

@@ -76,7 +76,11 @@ def _missing(world: World, host: str) -> str:
     if found is None:
         return f"there is no host {host}"
     down = [str(end) for end in found.attach.values() if end in world.topology.down]
-    return f"port {' and '.join(down)} is down" if down else f"{host} has not the arms that its function needs"
+    if down:
+        return f"port {' and '.join(down)} is down"
+    if {"in", "out"} <= set(found.attach):
+        return f"no way to {host} from any switch with hosts, and back"
+    return f"{host} has not the arms that its function needs"
 
 
 def walk(

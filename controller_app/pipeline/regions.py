@@ -46,7 +46,7 @@ EVERYTHING = Prefix(0, 0, 0)
 
 
 class Box(NamedTuple):
-    """Packets from one prefix to another of one protocol (0 any) with ports in two closed ranges."""
+    """Packets from one prefix to another of one protocol ("" any) with ports in two closed ranges."""
 
     source: Prefix
     destination: Prefix

@@ -25,7 +25,6 @@ LARGE = SubField("reg5", 1, 1)  # an ICMP error long enough to be translated
 IP, IPV6, ARP, LLDP = 0x0800, 0x86DD, 0x0806, 0x88CC
 BASE = "pipeline/base"
 
-PROBE_REGISTER = PROBE.field
 IN_PORT_NONE = 0xFFFF  # loaded into in_port, it lets a packet leave by the port it came from
 
 
@@ -42,7 +41,8 @@ class Table:
 
 
 _L3 = {"eth_type", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "ip_proto"}
-_L4 = {"tcp_src", "tcp_dst", "udp_src", "udp_dst", "icmp_type", "icmpv6_type"}
+_L4 = {"tcp_src", "tcp_dst", "udp_src", "udp_dst"}
+_TO = {"eth_type", "ipv4_dst", "ipv6_dst", "ip_proto", "tcp_dst", "udp_dst"}  # where a packet goes
 
 
 def _table(name: str, number: int, says: str, matches: set[str], writes: set[str], nexts: str) -> Table:
@@ -56,9 +56,9 @@ TABLES: tuple[Table, ...] = (
         "Who sent this? Labelled frames from links go on to `transit`, from functions to `advance`; frames "
         "of known hosts get their tenant and zone; what hosts forge is dropped; ARP, ND and IP of hosts not "
         "yet known go to the controller. What matches nothing is not ours: other apps may have it.",
-        {"in_port", "eth_src", "eth_dst", "eth_type", "ip_proto", "icmpv6_type"},
+        {"in_port", "eth_src", "eth_dst", "eth_type"},
         {"reg0", "reg1"},
-        "transit advance respond guard",
+        "transit advance respond",
     ),
     _table(
         "respond",
@@ -67,7 +67,6 @@ TABLES: tuple[Table, ...] = (
         "here, so hosts keep working while the controller is away. What else hosts ask goes to the "
         "controller; IP goes on.",
         {
-            "in_port",
             "reg0",
             "arp_op",
             "arp_tpa",
@@ -75,8 +74,11 @@ TABLES: tuple[Table, ...] = (
             "nd_target",
             "ipv6_src",
             "icmp_type",
-            *_L3,
-            *_L4,
+            "icmpv6_type",
+            "eth_type",
+            "ip_proto",
+            "ipv4_dst",
+            "ipv6_dst",
             "eth_dst",
         },
         {
@@ -93,7 +95,6 @@ TABLES: tuple[Table, ...] = (
             "ipv6_dst",
             "icmp_type",
             "icmpv6_type",
-            "nd_target",
             "nd_options_type",
             "nd_reserved",
         },
@@ -113,7 +114,7 @@ TABLES: tuple[Table, ...] = (
         105,
         "Packets of a host that provides a service: short ICMP errors, which Open vSwitch 3.1.0 does not "
         "survive translating, are dropped.",
-        {"reg1", "reg5", "icmp_type", "icmpv6_type", *_L3},
+        {"reg1", "icmp_type", "icmpv6_type", "eth_type", "ip_proto"},
         {"reg5"},
         "guard-size returning addressing",
     ),
@@ -131,7 +132,7 @@ TABLES: tuple[Table, ...] = (
         115,
         "Where does it leave the network? The destination MAC (same network) or, for frames to the gateway, "
         "the destination address becomes a label; a service's address sets the service instead.",
-        {"reg0", "eth_dst", *_L3, *_L4},
+        {"reg0", "eth_dst", *_TO},
         {"eth_dst", "reg3", "in_port"},
         "classify",
     ),
@@ -226,7 +227,7 @@ TABLES: tuple[Table, ...] = (
         175,
         "At the exit: a service's address becomes the provider's, and the far edge learns the path its "
         "replies have to take.",
-        {"reg4", "eth_dst", *_L3, *_L4},
+        {"reg4", "eth_dst", *_TO},
         {"ct_label"},
         "leave",
     ),

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+import networkx as nx
+
 from controller_app.balancing.selectors import matches
 from controller_app.balancing.slots import fill, function_slot
 from controller_app.model.allocation import SLOTS, Allocation
@@ -17,7 +19,7 @@ from controller_app.model.policy import Function, Policy, Service, Tenant
 from controller_app.model.position import Diagnostic, PolicyError
 from controller_app.model.topology import End, IPAddress, IPNetwork, Topology
 from controller_app.pipeline import labels
-from controller_app.pipeline.ids import assign, assign_waypoints
+from controller_app.pipeline.ids import Numbers
 from controller_app.policy.membership import Membership, function_hosts, memberships
 from controller_app.routing.distances import Routes
 
@@ -132,29 +134,47 @@ def build_world(policy: Policy, topology: Topology, previous: Allocation) -> tup
         for arm, end in host.attach.items():
             if isinstance(end.port, int) and end.switch in topology.switches:
                 attached.setdefault(end.switch, []).append(_waypoint_name(host.name, arm))
-    waypoints, blocks = assign_waypoints(attached, previous)
-    hosts = _hosts(topology, members, waypoints)
-    slots: dict[str, tuple[str, ...]] = {}
-    instances = {
-        (tenant.name, function.name): _instances(function, topology, waypoints)
+    numbers = Numbers(previous)
+    waypoints, blocks = numbers.waypoints(attached)
+    ends = [str(end) for name in members for end in topology.hosts[name].attach.values()]
+    zones = numbers.assign("zones", ends, previous.ids.get("zones", {}), limit=1 << 16)
+    hosts = _hosts(topology, members, waypoints, zones)
+    # tables of what has nobody just now, or is in no chain, are kept for when it has again
+    balanced = {
+        f"{kind}/{tenant.name}/{name}"
         for tenant in policy.tenants.values()
-        for function in tenant.functions.values()
+        for kind in ("functions", "services")
+        for name in getattr(tenant, kind)
     }
-    lists, list_ids, paths = _lists(policy, instances, previous, slots)
-    services, service_ids, addresses = _services(policy, topology, hosts, previous, slots)
-    tenants = assign(policy.tenants, previous.ids.get("tenants", {}), limit=1 << 16, what="tenants")
-    if "default" not in tenants:
-        tenants = assign([*policy.tenants, "default"], previous.ids.get("tenants", {}))
-    objects = assign(_objects(policy, topology), previous.ids.get("objects", {}))
+    slots = {key: table for key, table in previous.slots.items() if key in balanced}
+    instances = _usable(
+        {
+            (tenant.name, function.name): _instances(function, topology, waypoints)
+            for tenant in policy.tenants.values()
+            for function in tenant.functions.values()
+        },
+        topology,
+        {host.switch for host in hosts.values()},
+    )
+    lists, list_ids, paths = _lists(policy, instances, previous, slots, numbers)
+    services, service_ids, addresses = _services(policy, topology, hosts, previous, slots, numbers)
+    tenants = numbers.assign(
+        "tenants", [*policy.tenants, "default"], previous.ids.get("tenants", {}), limit=1 << 16
+    )
+    objects = numbers.assign("objects", _objects(policy, topology), previous.ids.get("objects", {}))
     allocation = Allocation(
         blocks=blocks,
         waypoints=waypoints,
-        ids={"tenants": tenants, "lists": list_ids, "services": service_ids, "objects": objects},
+        ids={
+            "tenants": tenants, "lists": list_ids, "services": service_ids, "zones": zones, "objects": objects,
+        },
         paths=paths,
         slots=slots,
         addresses=addresses,
+        next=numbers.next,
     )
-    world = World(policy, topology, Routes(topology), tenants, hosts, blocks, lists, services, instances)
+    present = {switch: found for switch, found in blocks.items() if switch in topology.switches}
+    world = World(policy, topology, Routes(topology), tenants, hosts, present, lists, services, instances)
     return world, allocation
 
 
@@ -163,10 +183,12 @@ def _waypoint_name(host: str, arm: str) -> str:
 
 
 def _hosts(
-    topology: Topology, members: Mapping[str, Membership], waypoints: Mapping[str, int]
+    topology: Topology,
+    members: Mapping[str, Membership],
+    waypoints: Mapping[str, int],
+    zones: Mapping[str, int],
 ) -> dict[str, HostView]:
     found: dict[str, HostView] = {}
-    zones: dict[End, int] = {}
     for name, member in members.items():
         host = topology.hosts[name]
         end = next(iter(host.attach.values()))
@@ -174,7 +196,6 @@ def _hosts(
         waypoint = waypoints.get(_waypoint_name(name, arm))
         if waypoint is None or not isinstance(end.port, int):
             continue
-        zone = zones.setdefault(end, waypoint)  # one zone per port, whoever is behind it
         found[name] = HostView(
             name,
             member.tenant,
@@ -185,7 +206,7 @@ def _hosts(
             host.ips,
             host.prefixes,
             waypoint,
-            zone,
+            zones[str(end)],  # one a port, whoever is behind it
         )
     return found
 
@@ -219,25 +240,59 @@ def _instances(
     return tuple(found)
 
 
+def _usable(
+    found: dict[tuple[str, str], tuple[InstanceView, ...]], topology: Topology, edges: set[str]
+) -> dict[tuple[str, str], tuple[InstanceView, ...]]:
+    """Without the instances that no packet can get to, or come back from, so that their slots go to others.
+
+    A function may join parts of the network that no link joins, so parts are followed through functions too.
+    """
+    part: dict[str, int] = {}
+    for number, switches in enumerate(nx.connected_components(topology.graph)):
+        part.update(dict.fromkeys(switches, number))
+    across = [(part[i.into.switch], part[i.out.switch]) for group in found.values() for i in group if i.out]
+    starts = {part[switch] for switch in edges}
+    ahead, behind = set(starts), set(starts)
+    for _ in range(len(set(part.values()))):  # no way leads through more parts than there are
+        ahead |= {out for into, out in across if into in ahead}
+        behind |= {into for into, out in across if out in behind}
+
+    def usable(instance: InstanceView) -> bool:
+        return instance.out is None or (
+            part[instance.into.switch] in ahead and part[instance.out.switch] in behind
+        )
+
+    return {key: tuple(filter(usable, group)) for key, group in found.items()}
+
+
 def _lists(
     policy: Policy,
     instances: Mapping[tuple[str, str], tuple[InstanceView, ...]],
     previous: Allocation,
     slots: dict[str, tuple[str, ...]],
+    numbers: Numbers,
 ) -> tuple[dict[str, ListView], dict[str, int], dict[str, dict[str, int]]]:
     wanted: dict[str, tuple[Tenant, tuple[str, ...], bool]] = {}
     for tenant in policy.tenants.values():
         for chain in tenant.chains.values():
             key = list_key(tenant.name, chain.through, chain.stickiness)
             wanted[key] = (tenant, chain.through, chain.stickiness == "connection")
-    ids = assign(wanted, previous.ids.get("lists", {}), limit=1 << 16, what="lists of functions")
+    ids = numbers.assign("lists", wanted, previous.ids.get("lists", {}), limit=1 << 16)
+    filled: dict[str, tuple[str, ...]] = {}
     found: dict[str, ListView] = {}
     all_paths: dict[str, dict[str, int]] = {}
     # every path id that anything holds, so that lists do not get each other's
     held = {key: dict(kept) for key, kept in previous.paths.items()}
     for key, (tenant, through, sticky) in wanted.items():
         usable = [{i.name: i for i in instances[(tenant.name, name)]} for name in through]
-        tables = [_function_table(tenant, name, usable[n], previous, slots) for n, name in enumerate(through)]
+        tables = []
+        for n, name in enumerate(through):
+            table = f"functions/{tenant.name}/{name}"
+            if table not in filled:
+                weights = {i: tenant.functions[name].instances[i].weight for i in usable[n]}
+                filled[table] = fill(weights, previous.slots.get(table, ()))
+                slots[table] = filled[table] or slots.get(table, ())
+            tables.append(filled[table])
         combinations = (
             [
                 ",".join(table[function_slot(slot, n)] for n, table in enumerate(tables))
@@ -246,12 +301,20 @@ def _lists(
             if all(tables)
             else []
         )
-        numbers = _path_ids(key, list(dict.fromkeys(combinations)), sticky, held)
-        held[key] = numbers
-        all_paths[key] = numbers
+        base = labels.REMEMBERED if sticky else 0
+        path_ids = numbers.assign(
+            f"paths/{'remembered' if sticky else 'free'}",
+            combinations,
+            held.get(key, {}),
+            first=base + 1,
+            limit=base + labels.REMEMBERED,
+            reserved=[number for other, kept in held.items() if other != key for number in kept.values()],
+        )
+        held[key] = path_ids
+        all_paths[key] = path_ids
         paths = {
             number: tuple(usable[n][instance] for n, instance in enumerate(names.split(",")))
-            for names, number in numbers.items()
+            for names, number in path_ids.items()
         }
         found[key] = ListView(
             key,
@@ -260,38 +323,9 @@ def _lists(
             through,
             sticky,
             paths,
-            tuple(numbers[names] for names in combinations),
+            tuple(path_ids[names] for names in combinations),
         )
     return found, ids, all_paths
-
-
-def _function_table(
-    tenant: Tenant,
-    name: str,
-    usable: Mapping[str, InstanceView],
-    previous: Allocation,
-    slots: dict[str, tuple[str, ...]],
-) -> tuple[str, ...]:
-    key = f"functions/{tenant.name}/{name}"
-    if key not in slots:
-        declared = tenant.functions[name].instances
-        weights = {instance: declared[instance].weight for instance in usable}
-        slots[key] = fill(weights, previous.slots.get(key, ()))
-    return slots[key]
-
-
-def _path_ids(
-    key: str, names: list[str], sticky: bool, held: Mapping[str, Mapping[str, int]]
-) -> dict[str, int]:
-    base = labels.REMEMBERED if sticky else 0
-    return assign(
-        names,
-        held.get(key, {}),
-        first=base + 1,
-        limit=base + labels.REMEMBERED,
-        what="chain paths",
-        reserved=[number for other, kept in held.items() if other != key for number in kept.values()],
-    )
 
 
 def _services(
@@ -300,9 +334,10 @@ def _services(
     hosts: Mapping[str, HostView],
     previous: Allocation,
     slots: dict[str, tuple[str, ...]],
+    numbers: Numbers,
 ) -> tuple[dict[str, ServiceView], dict[str, int], dict[str, tuple[str, ...]]]:
     keys = [f"{t.name}/{s.name}" for t in policy.tenants.values() for s in t.services.values()]
-    ids = assign(keys, previous.ids.get("services", {}), limit=1 << 14, what="services")
+    ids = numbers.assign("services", keys, previous.ids.get("services", {}), limit=1 << 14)
     addresses = _addresses(policy, hosts, previous)
     found: dict[str, ServiceView] = {}
     for tenant in policy.tenants.values():
@@ -322,7 +357,7 @@ def _services(
                     providers[endpoint.name] = host
                     weights[endpoint.name] = endpoint.weight
             table = fill(weights, previous.slots.get(f"services/{key}", ()))
-            slots[f"services/{key}"] = table
+            slots[f"services/{key}"] = table or slots.get(f"services/{key}", ())
             found[key] = ServiceView(key, ids[key], tenant.name, service, ips, providers, table)
     return found, ids, {key: tuple(str(ip) for ip in ips) for key, ips in addresses.items()}
 

@@ -1,7 +1,7 @@
 """Distances and next hops: one row per destination switch.
 
 A row is one Dijkstra over the topology graph from the destination; every other decision about hops reads
-rows. Equal costs are broken by switch name and port, so the same topology gives the same hops every time.
+rows. Among equal costs the lowest port wins, so the same topology gives the same hops every time.
 """
 
 from __future__ import annotations
@@ -39,14 +39,12 @@ class Routes:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self._rows: dict[str, Row] = {}
-        # neighbour lists with the cheapest, then lowest, port first
+        # as (switch, port, cost)
         self._neighbours: dict[str, list[tuple[str, int, float]]] = {name: [] for name in topology.switches}
         for link in topology.links:
             for near, far in ((link.a, link.b), (link.b, link.a)):
                 if isinstance(near.port, int):
                     self._neighbours[near.switch].append((far.switch, near.port, link.cost))
-        for found in self._neighbours.values():
-            found.sort()
 
     def row(self, target: str) -> Row:
         """The row of one destination switch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 
@@ -202,12 +204,28 @@ def clear_results(out: Path) -> None:
         raise LabError(
             f"{out} has a {old[0].name} that no lab wrote; name another directory with --out, or an empty one"
         )
+    _claim(out)
     for path in old:
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
-    (out / MARK).touch()
+
+
+_claimed: dict[Path, TextIO] = {}  # directories of results that this process holds until it ends
+
+
+def _claim(out: Path) -> None:
+    """Two labs that write to one directory would spoil each other's results. LabError when another does."""
+    if out in _claimed:
+        return
+    mark = open(out / MARK, "w")  # noqa: SIM115  it is held until the process ends
+    try:
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        mark.close()
+        raise LabError(f"another lab is writing to {out}: wait for it, or name another directory with --out") from None
+    _claimed[out] = mark
 
 
 def give_back(out: Path) -> None:

@@ -248,3 +248,28 @@ def test_a_reader_who_has_seen_enough_is_no_error(files: Files) -> None:
     )
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["validte", "x.yaml"], "No such command 'validte'"),
+        (["validate"], "Missing argument"),
+        (["trace", "--from", "h1", "--to", "10.0.0.1", "--dport", "99999"], "Invalid value for '--dport'"),
+        (["export"], "`export` is not in this version"),
+        (["lab", "nonsense"], "No such command"),
+    ],
+)
+def test_a_command_line_that_cannot_be_is_said_in_one_line(
+    argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(argv) == 1
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert printed.err.count("\n") == 1
+    assert "report" not in printed.err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("chainctl 0.")

@@ -162,3 +162,18 @@ def test_clean_ends_what_a_dead_lab_left_and_spares_a_living_one(
     assert len(report) == 2 and "process child" in " ".join(report) and "empty record" in " ".join(report)
     assert clean() == []
     assert list((tmp_path / "labs").iterdir()) == []
+
+
+def test_two_labs_do_not_write_to_one_directory(tmp_path: Path) -> None:
+    code = "import sys, pathlib; from mininet_scenarios.harness import lab; lab.clear_results(pathlib.Path(sys.argv[1]))"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", f"{code}; print('held', flush=True); sys.stdin.read()", str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(LabError, match="another lab is writing to"):
+        clear_results(tmp_path)
+    holder.communicate("")
+    clear_results(tmp_path)
+    clear_results(tmp_path)  # the same process again, as with --repeat

@@ -8,15 +8,19 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import examples
+import pytest
 
 from controller_app.model.allocation import Allocation
-from controller_app.model.topology import End
+from controller_app.model.position import PolicyError
+from controller_app.model.topology import End, Host, Switch
 from controller_app.pipeline.compile import compile
 from controller_app.pipeline.ofctl import format_state
 from controller_app.pipeline.paths import paths
+from controller_app.policy.topology_file import parse_topology
 
 HERE = Path(__file__).parents[1]
 
@@ -112,3 +116,57 @@ def test_a_provider_with_its_port_down_serves_no_more_and_a_dead_tap_changes_not
                                during.slots["services/default/app-svc"], strict=True) if a != b]
     assert set(moved) == {"web1"}
     assert compile(policy, replace(topology, down=frozenset({End("s4", 31)})), before)[0] == state
+
+
+def test_a_path_number_is_not_soon_given_to_another_path() -> None:
+    """A switch that missed two changes must not take a new path for the old one it still has rules for."""
+    topology = examples.network()
+    without = examples.POLICY.replace("{chain: inspect}", "allow").replace(
+        "  inspect: {through: [fw, ids], stickiness: STICKINESS, return: RETURN}\n", "  other: {through: [ids]}\n"
+    )
+    longer = examples.POLICY.replace("through: [fw, ids]", "through: [ids, fw]")
+    _, first = compile(examples.policy(), topology)
+    _, second = compile(examples.policy(text=without), topology, first)
+    _, third = compile(examples.policy(text=longer), topology, second)
+    (old,), (new,) = first.paths.values(), third.paths.values()
+    assert set(old.values()).isdisjoint(new.values())
+
+
+def test_a_port_keeps_its_zone_whoever_else_is_behind_it() -> None:
+    topology, policy = examples.network(), examples.policy()
+    _, before = compile(policy, topology)
+    other = Host("a-new-one", {"": End("s4", 11)}, (ip_address("10.2.0.99"),), "02:00:00:00:00:01")
+    _, after = compile(policy, replace(topology, hosts={"a-new-one": other, **topology.hosts}), before)
+    assert after.ids["zones"]["s4:11"] == before.ids["zones"]["s4:11"]
+    assert after.waypoints["host:w1"] == before.waypoints["host:w1"]
+
+
+def test_slots_come_back_as_they_were_when_all_instances_were_away() -> None:
+    topology, policy = examples.network(), examples.policy()
+    _, before = compile(policy, topology)
+    _, during = compile(policy, replace(topology, down=frozenset({End("s2", 21), End("s3", 21)})), before)
+    _, after = compile(policy, topology, during)
+    assert after.slots == before.slots
+
+
+def test_named_ports_are_an_error_with_its_place() -> None:
+    topology = parse_topology(examples.NETWORK.replace("s1:1, s2:1", "s1:eth1, s2:1"), "named.yaml")
+    with pytest.raises(PolicyError, match=r"named\.yaml:3:.*s1:eth1 names a port"):
+        compile(examples.policy(), topology)
+
+
+def test_an_instance_that_is_cut_off_gives_its_slots_away() -> None:
+    topology, policy = examples.network(), examples.policy()
+    # fw2 moves to a switch of its own that no cable leads to
+    alone = {**topology.switches, "s9": Switch("s9", 9)}
+    cut = Host("fw2", {"in": End("s9", 1), "out": End("s9", 2)})
+    _, made = compile(policy, replace(topology, switches=alone, hosts={**topology.hosts, "fw2": cut}))
+    assert set(made.slots["functions/default/fw"]) == {"fw1"}
+    # a part that only functions lead to is not cut off: fw1 leads into it, and out of it again
+    through = {
+        **topology.hosts,
+        "fw1": Host("fw1", {"in": End("s2", 21), "out": End("s9", 3)}),
+        "fw2": Host("fw2", {"in": End("s9", 1), "out": End("s3", 22)}),
+    }
+    _, made = compile(policy, replace(topology, switches=alone, hosts=through))
+    assert set(made.slots["functions/default/fw"]) == {"fw1", "fw2"}

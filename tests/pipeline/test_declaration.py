@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
+import examples
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller_app import Policy, Topology
 from controller_app.model.allocation import Allocation
-from controller_app.model.flow import FIELD_BITS, Output, SetField
+from controller_app.model.flow import (
+    FIELD_BITS,
+    Action,
+    CheckPacketLarger,
+    Clone,
+    Ct,
+    Group,
+    Move,
+    Output,
+    Resubmit,
+    SetField,
+    ToGroup,
+)
 from controller_app.pipeline.build import PipelineError, Rules, resubmit, write
+from controller_app.pipeline.compile import compile
 from controller_app.pipeline.cookies import cookie, is_ours, object_name
 from controller_app.pipeline.document import document
 from controller_app.pipeline.labels import Label
-from controller_app.pipeline.tables import BANDS, BY_NAME, TABLES
+from controller_app.pipeline.tables import BANDS, BY_NAME, TABLE_NAMES, TABLES
 
 
 def test_the_page_is_current() -> None:
@@ -76,3 +93,47 @@ def test_cookies_name_objects() -> None:
     assert is_ours(value)
     assert object_name(value, allocation) == "classifiers/blue/web"
     assert object_name(7, allocation) is None
+
+
+def test_nothing_is_declared_that_no_rule_does() -> None:
+    """Otherwise a rule that should not be could be built without anybody noticing."""
+    matched: dict[str, set[str]] = defaultdict(set)
+    written: dict[str, set[str]] = defaultdict(set)
+    gone: dict[str, set[str]] = defaultdict(set)
+
+    def note(table: str, actions: tuple[Action, ...], groups: Mapping[int, Group]) -> None:
+        for action in actions:
+            match action:
+                case SetField():
+                    written[table].add(action.field)
+                case Move() | CheckPacketLarger():
+                    written[table].add(action.target.field)
+                case Resubmit():
+                    gone[table].add(TABLE_NAMES[action.table])
+                case Clone():
+                    note(table, action.actions, groups)
+                case Ct():
+                    note(table, action.exec, groups)
+                    if action.table is not None:
+                        gone[table].add(TABLE_NAMES[action.table])
+                case ToGroup():
+                    for bucket in groups[action.group].buckets:
+                        note(table, bucket.actions, groups)
+
+    udp = examples.POLICY.replace("100.1.1.0/24", '[100.1.1.0/24, "fd03::/64"]').replace(
+        "ip: 100.1.1.3", 'ip: [100.1.1.3, "fd03::3"]').replace("8080:80/tcp", "8080:80/tcp, 53:53/udp")
+    states = [compile(examples.policy(kind, text=udp), examples.network())[0] for kind in ("none", "connection")]
+    for file in sorted((examples.ROOT / "policies").glob("*.yaml")):
+        topology = Topology.load(str(examples.ROOT / "topologies" / file.name))
+        states.append(compile(Policy.load(str(file)), topology)[0])
+    for held in (held for state in states for held in state.values()):
+        for flow in held.flows.values():
+            name = TABLE_NAMES[flow.table]
+            matched[name] |= {condition.field for condition in flow.match}
+            if flow.goto is not None:
+                gone[name].add(TABLE_NAMES[flow.goto])
+            note(name, flow.actions, held.groups)
+    for table in TABLES:
+        assert table.matches == matched[table.name], table.name
+        assert table.writes == written[table.name], table.name
+        assert table.next == gone[table.name], table.name

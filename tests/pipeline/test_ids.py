@@ -1,4 +1,4 @@
-"""Numbers stay with their names; waypoints of a switch share prefixes."""
+"""Numbers stay with their names and are not soon used again; waypoints of a switch share prefixes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from controller_app.model.allocation import Allocation
 from controller_app.model.position import PolicyError
-from controller_app.pipeline.ids import assign, assign_waypoints
+from controller_app.pipeline.ids import Numbers
 from controller_app.pipeline.labels import WAYPOINTS
 
 names = st.lists(st.text("abc", min_size=1, max_size=3), unique=True, max_size=12)
@@ -17,8 +17,9 @@ attached = st.dictionaries(st.sampled_from(["s1", "s2", "s3", "s4"]), names, max
 
 @given(names, names)
 def test_names_keep_their_numbers_and_never_share(first: list[str], second: list[str]) -> None:
-    one = assign(first, {})
-    two = assign(second, one)
+    numbers = Numbers(Allocation())
+    one = numbers.assign("x", first, {})
+    two = numbers.assign("x", second, one)
     assert len(set(two.values())) == len(second)
     for name in second:
         if name in one:
@@ -27,9 +28,18 @@ def test_names_keep_their_numbers_and_never_share(first: list[str], second: list
             assert two[name] not in one.values()  # what was just given up is not taken in the same step
 
 
+def test_what_was_given_up_is_taken_again_last() -> None:
+    allocation, seen = Allocation(), []
+    for turn in range(7):
+        numbers = Numbers(allocation)
+        seen += numbers.assign("x", [f"n{turn}"], {}, first=1, limit=6).values()
+        allocation = Allocation(next=numbers.next)
+    assert seen == [1, 2, 3, 4, 5, 1, 2]
+
+
 def test_a_full_space_says_so() -> None:
     with pytest.raises(PolicyError, match="more than 3 widgets"):
-        assign("abcd", {}, limit=4, what="widgets")
+        Numbers(Allocation()).assign("widgets", "abcd", {}, limit=4)
 
 
 @given(attached, attached)
@@ -37,11 +47,12 @@ def test_waypoints(first: dict[str, list[str]], second: dict[str, list[str]]) ->
     def own(given: dict[str, list[str]]) -> dict[str, list[str]]:
         return {switch: [f"{switch}/{name}" for name in found] for switch, found in given.items()}
 
-    ids, blocks = assign_waypoints(own(first), Allocation())
-    again, more = assign_waypoints(own(second), Allocation(blocks=blocks, waypoints=ids))
-    for numbers, held, given_names in ((ids, blocks, own(first)), (again, more, own(second))):
-        assert sorted(numbers) == sorted(name for found in given_names.values() for name in found)
-        assert len(set(numbers.values())) == len(numbers)
+    numbers = Numbers(Allocation())
+    ids, blocks = numbers.waypoints(own(first))
+    again, more = Numbers(Allocation(blocks=blocks, waypoints=ids, next=numbers.next)).waypoints(own(second))
+    for given_ids, held, given_names in ((ids, blocks, own(first)), (again, more, own(second))):
+        assert sorted(given_ids) == sorted(name for found in given_names.values() for name in found)
+        assert len(set(given_ids.values())) == len(given_ids)
         covered: set[int] = set()
         for found in held.values():
             for base, size in found:
@@ -50,11 +61,22 @@ def test_waypoints(first: dict[str, list[str]], second: dict[str, list[str]]) ->
                 assert covered.isdisjoint(range(base, base + size))
                 covered |= set(range(base, base + size))
         assert 0 not in covered
-        for name, number in numbers.items():
+        for name, number in given_ids.items():
             assert any(base <= number < base + size for base, size in held[name.split("/")[0]])
-    assert all(again[name] == ids[name] for name in again if name in ids)
+    for name, number in again.items():
+        assert number == ids[name] if name in ids else number not in ids.values()
+    assert set(blocks) <= set(more)  # a switch that is away may come back with its old rules
+
+
+def test_a_switch_that_grows_slowly_has_few_blocks() -> None:
+    allocation = Allocation()
+    for count in range(1, 201):
+        numbers = Numbers(allocation)
+        ids, blocks = numbers.waypoints({"s1": [f"h{n}" for n in range(count)]})
+        allocation = Allocation(blocks=blocks, waypoints=ids, next=numbers.next)
+    assert len(allocation.blocks["s1"]) <= 9
 
 
 def test_too_many_attachments() -> None:
-    with pytest.raises(PolicyError, match="attachments"):
-        assign_waypoints({"s1": [str(n) for n in range(WAYPOINTS)]}, Allocation())
+    with pytest.raises(PolicyError, match="waypoints"):
+        Numbers(Allocation()).waypoints({"s1": [str(n) for n in range(WAYPOINTS)]})
