@@ -16,6 +16,7 @@ build:
 	@sh scripts/make-venv.sh
 
 demo: build
+	@[ -z "$(SUDO)" ] || sudo -v || { echo "The lab makes network namespaces: run make demo as root, or with sudo." >&2; exit 1; }
 	@$(SUDO) $(PYTHON) -m controller_app.cli.chainctl lab run firewall_ids
 
 test: lint check lab-tests

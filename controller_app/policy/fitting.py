@@ -19,7 +19,7 @@ from controller_app.model.topology import Host, IPAddress, Topology
 from controller_app.policy.consistency import instance_hosts, matching
 from controller_app.policy.diagnostics import Findings, meant
 from controller_app.policy.members import Members
-from controller_app.policy.membership import memberships
+from controller_app.policy.membership import holders, memberships
 from controller_app.policy.routability import check_classifier
 
 
@@ -41,7 +41,23 @@ class _Fitting:
         self.instances = instance_hosts(policy)
         self.members = memberships(policy, topology)
 
+    def torn(self) -> None:
+        """Hosts that networks of two tenants claim belong to neither unless an endpoint says so."""
+        placed = {e.host for tenant in self.policy.tenants.values() for e in tenant.endpoints.values() if e.network}
+        for name, member in self.members.items():
+            host = self.topology.hosts[name]
+            tenants = dict.fromkeys(each.tenant for each in holders(self.policy, host))
+            if len(tenants) > 1 and name not in placed:
+                self.findings.warning(
+                    host.where,
+                    f"hosts.{name}",
+                    f"it has addresses in networks of the tenants {' and '.join(tenants)}, so it belongs to "
+                    f"{member.tenant}",
+                    "give it addresses in the networks of one tenant, or declare it as two hosts",
+                )
+
     def run(self) -> list[Diagnostic]:
+        self.torn()
         for tenant in self.policy.tenants.values():
             for function in tenant.functions.values():
                 for instance in function.instances.values():

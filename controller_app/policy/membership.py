@@ -48,17 +48,22 @@ def memberships(policy: Policy, topology: Topology) -> Mapping[str, Membership]:
         if declared is not None and declared.network is not None:
             found[host.name] = declared
             continue
-        holding = [
-            Membership(tenant.name, network.name)
-            for tenant in policy.tenants.values()
-            for network in tenant.networks.values()
-            if _holds(network, host) and (declared is None or declared.tenant == tenant.name)
-        ]
+        holding = holders(policy, host, None if declared is None else declared.tenant)
         if len(holding) == 1:
             found[host.name] = holding[0]
         else:
             found[host.name] = declared or Membership(fallback, None)
     return found
+
+
+def holders(policy: Policy, host: Host, tenant: str | None = None) -> list[Membership]:
+    """The networks, of this tenant or of any, in which the host has an address."""
+    return [
+        Membership(each.name, network.name)
+        for each in policy.tenants.values()
+        for network in each.networks.values()
+        if _holds(network, host) and tenant in (None, each.name)
+    ]
 
 
 def _holds(network: Network, host: Host) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from controller_app.model.position import PolicyError
+from controller_app.model.position import PolicyError, Position
 from controller_app.model.topology import Host, Link, Switch, Topology
 from controller_app.policy.diagnostics import Findings
 from controller_app.policy.graph_formats import is_node_link, read_gml, read_graphml, read_node_link
@@ -41,7 +41,14 @@ def load_topologies(paths: Sequence[str]) -> Topology:
     for path in dict.fromkeys(paths):
         script = _SCRIPT.match(path)
         try:
-            if script:
+            if path.endswith(".py"):
+                findings.error(
+                    Position(path),
+                    "document",
+                    "a Python file is no topology by itself",
+                    f"name the class: {path}:MyTopo",
+                )
+            elif script:
                 drafts.append(read_mininet(script["file"], script["topo"]))
             else:
                 drafts.append(_draft(read_file(path), path, findings))

@@ -165,7 +165,7 @@ def test_clean_ends_what_a_dead_lab_left_and_spares_a_living_one(
 
 
 def test_two_labs_do_not_write_to_one_directory(tmp_path: Path) -> None:
-    code = "import sys, pathlib; from mininet_scenarios.harness import lab; lab.clear_results(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib; from mininet_scenarios.harness.lab import *; clear_results(pathlib.Path(sys.argv[1]))"
     holder = subprocess.Popen(
         [sys.executable, "-c", f"{code}; print('held', flush=True); sys.stdin.read()", str(tmp_path)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

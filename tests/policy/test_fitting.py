@@ -256,3 +256,15 @@ def test_a_topology_without_hosts_or_links_is_no_reason_to_fail() -> None:
     bare = replace(topology, links=(), hosts={"fw": topology.hosts["fw"]})
     assert check_against(loaded.policy, bare) == ()
     assert check_against(parse_policy({}).policy, Topology()) == ()
+
+
+def test_a_host_that_two_tenants_claim_is_said() -> None:
+    text = NETWORK.replace("ip: 10.1.0.11,", "ip: [10.1.0.11, 10.2.0.11],")
+    texts = {
+        tenant: f"version: 1\ntenant: {tenant}\nnetworks: {{n: {{subnet: 10.{n}.0.0/24}}}}\n"
+        for n, tenant in ((1, "red"), (2, "blue"))
+    }
+    (warning,) = check_against(parse_policy(texts).policy, parse_topology(text, "t"))
+    assert (warning.severity, warning.path, warning.position.line) == ("warning", "hosts.h1", 5)
+    assert "red and blue" in warning.what
+    assert check_against(parse_policy(texts).policy, parse_topology(NETWORK, "t")) == ()

@@ -305,3 +305,8 @@ def test_the_same_object_in_two_files_names_both_places(tmp_path: Path) -> None:
 def test_the_model_loads_by_itself(tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text(GOOD)
     assert Topology.load(str(tmp_path / "t.yaml")) == parse_topology(GOOD, "t.yaml")
+
+
+def test_a_python_file_needs_a_class() -> None:
+    with pytest.raises(PolicyError, match=r"lab\.py:1:1: .*name the class: lab\.py:MyTopo"):
+        load_topologies(["lab.py"])
