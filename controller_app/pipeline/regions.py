@@ -129,7 +129,7 @@ def regions(world: World) -> list[Region]:
         mine = []
         for classifier in tenant.classifiers.values():
             mine += _of_classifier(world, tenant, classifier, by_network)
-        problems = _unordered(tenant, mine)
+        problems = _unordered(mine)
         if problems:
             raise PolicyError(problems)
         found += mine
@@ -230,7 +230,7 @@ def _ranked(found: list[Region]) -> list[Region]:
     return [Region(r.classifier, r.tenant, r.mirror, r.decision, r.boxes, ranks[order(r)]) for r in found]
 
 
-def _unordered(tenant: Tenant, found: list[Region]) -> list[Diagnostic]:
+def _unordered(found: list[Region]) -> list[Diagnostic]:
     """Overlaps between regions of one tenant that no rule decides."""
     problems = []
     for one, other in sorted(_meeting(found)):
