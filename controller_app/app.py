@@ -33,7 +33,7 @@ class ServiceChaining(app_manager.OSKenApp):  # type: ignore[misc]
             return
         if event.state == MAIN_DISPATCHER:
             self._datapaths[datapath.id] = datapath
-            ports = [_port(port) for port in datapath.ports.values()]
+            ports = [_port(port) for port in _values(datapath.ports)]
             self.runtime.connected(datapath.id, ports, datapath.send)
         elif self._counts(datapath):  # not when it has come back already
             del self._datapaths[datapath.id]
@@ -59,6 +59,15 @@ class ServiceChaining(app_manager.OSKenApp):  # type: ignore[misc]
     def _counts(self, datapath: Any) -> bool:
         """Is this the newest connection of its switch?"""
         return self._datapaths.get(datapath.id) is datapath
+
+
+def _values(changing: dict[int, Any]) -> list[Any]:
+    """The values of a dictionary that another thread (os-ken's, at a port status) may change meanwhile."""
+    while True:
+        try:
+            return list(changing.values())
+        except RuntimeError:  # it changed size: look again
+            continue
 
 
 def _port(described: Any) -> Port:

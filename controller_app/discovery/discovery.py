@@ -19,6 +19,7 @@ from controller_app.discovery.ports import Effect, Notice, Port, PortId
 from controller_app.model.topology import IPAddress
 
 MAX_WAITING_FRAMES = 1024  # at ports of which it is not yet known whether a host is there
+LONGEST_WAIT = 3.0  # seconds until such a frame is dropped: who sent it has asked again by then
 
 
 class Declared(NamedTuple):
@@ -43,7 +44,7 @@ class Discovery:
         self._asking = Asking(self._hosts)
         self._gateway_mac = gateway_mac
         self._declared = Declared()
-        self._waiting: deque[tuple[PortId, bytes]] = deque(maxlen=MAX_WAITING_FRAMES)
+        self._waiting: deque[tuple[PortId, bytes, float]] = deque(maxlen=MAX_WAITING_FRAMES)
 
     @property
     def revision(self) -> int:
@@ -71,10 +72,15 @@ class Discovery:
             self._declared = declared
             self._links.declare(declared.host_ports, declared.link_ports)
             self._hosts.expect(declared.expected)
+            self._hosts.forget(self._links.is_link)
 
     def restore(self, hosts: Iterable[FoundHost]) -> None:
         """Hosts known from an earlier run."""
         self._hosts.restore(hosts)
+
+    def forget_hosts(self) -> None:
+        """Whoever is there is to be learned again."""
+        self._hosts.forget(lambda place: True)
 
     # -- events --------------------------------------------------------------------------------------------
 
@@ -110,18 +116,16 @@ class Discovery:
             if self._links.revision != before:
                 self._hosts.forget(self._links.is_link)
             return [Notice(said)] if said else []
-        at_edge = self._links.at_edge(place, now)
-        if at_edge is None:
-            self._waiting.append((place, data))
-            return []
-        return self._from_host(place, data, now) if at_edge else []
+        return self._at_port(place, data, now, now)
 
     def tick(self, now: float) -> list[Effect]:
         """Time went by. Call it a few times a second."""
         effects: list[Effect] = list(self._links.tick(now))
         effects += self._asking.tick(now)
         for _ in range(len(self._waiting)):
-            effects += self.frame(*self._waiting.popleft(), now)
+            place, data, since = self._waiting.popleft()
+            if now - since <= LONGEST_WAIT:
+                effects += self._at_port(place, data, since, now)
         return effects
 
     def confirmed(self, revision: int, now: float) -> list[Effect]:
@@ -129,6 +133,13 @@ class Discovery:
         return self._asking.confirmed(revision, now)
 
     # -- hosts ---------------------------------------------------------------------------------------------
+
+    def _at_port(self, place: PortId, data: bytes, since: float, now: float) -> list[Effect]:
+        at_edge = self._links.at_edge(place, now)
+        if at_edge is None:
+            self._waiting.append((place, data, since))
+            return []
+        return self._from_host(place, data, now) if at_edge else []
 
     def _forget_hosts(self, dpid: int) -> None:
         """Whoever was at a port that is down or gone is not there any more."""

@@ -66,6 +66,7 @@ class Links:
                 self._forget(PortId(dpid, number))
         self._ports[dpid] = described
         self._connected.add(dpid)
+        self._ready.discard(dpid)  # it may hold other rules now, and new ports settle when it is ready again
         # Nothing could be heard while it was away, so what was heard before counts as heard now.
         for place, (sender, _) in list(self._heard.items()):
             if dpid in (place.dpid, sender.dpid):

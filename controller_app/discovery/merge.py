@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from controller_app.discovery.hosts import FoundHost, mac_text
 from controller_app.discovery.links import Pair, pair
 from controller_app.discovery.ports import Port, PortId
-from controller_app.model.topology import End, Host, Link, Switch, Topology
+from controller_app.model.topology import End, Host, IPAddress, Link, Switch, Topology
 
 LAST_STAND_IN = 0xFE00  # just below OFPP_MAX of OpenFlow 1.0, which Open vSwitch keeps to
 
@@ -94,7 +94,7 @@ def merge(declared: Topology, observed: Observed) -> Merged:
                 name += "-found"
             names[dpid] = name
             switches[name] = Switch(name, dpid)
-    hosts, host_ports = _hosts(topology, observed, names)
+    hosts, host_ports = _hosts(topology, observed, names, problems)
     links = _links(resolved, observed, names, host_ports, problems)
     down = frozenset(
         end
@@ -114,9 +114,10 @@ def _down(observed: Observed, place: PortId | None) -> bool:
 
 
 def _hosts(
-    topology: Topology, observed: Observed, names: Mapping[int, str]
+    topology: Topology, observed: Observed, names: Mapping[int, str], problems: list[str]
 ) -> tuple[dict[str, Host], frozenset[PortId]]:
-    """All hosts, and the ports of the declared ones."""
+    """All hosts, and the ports of the declared ones. No two have a MAC or an address in common because of what
+    was found: whoever claims another's is left out, and reported."""
     hosts = dict(topology.hosts)
     ports = frozenset(
         place
@@ -124,14 +125,45 @@ def _hosts(
         for end in host.attach.values()
         if (place := place_of(topology, end)) is not None
     )
-    for found in observed.hosts:
-        known = hosts.get(found.declared) if found.declared else None
+    owners: dict[str | IPAddress, str] = {}
+    for host in hosts.values():
+        owners.update(dict.fromkeys((host.mac.lower(), *host.ips) if host.mac else host.ips, host.name))
+
+    def claims(host: Host, found: FoundHost) -> bool:
+        """What a host lacks becomes its own, unless some of it is another's."""
+        mine = () if host.mac else (mac_text(found.mac),), () if host.ips else found.ips
+        for claim in (new := (*mine[0], *mine[1])):
+            if owners.get(claim, host.name) != host.name:
+                problems.append(
+                    f"a host found at {found.place} ({mac_text(found.mac)}) is left out: {claim} is {owners[claim]}'s"
+                )
+                return False
+        owners.update(dict.fromkeys(new, host.name))
+        return True
+
+    for found in _speakers(observed.hosts, topology.hosts):
+        known = topology.hosts.get(found.declared) if found.declared else None
         if known is not None:
-            hosts[known.name] = replace(known, mac=known.mac or mac_text(found.mac), ips=known.ips or found.ips)
+            if claims(known, found):
+                hosts[known.name] = replace(known, mac=known.mac or mac_text(found.mac), ips=known.ips or found.ips)
         elif found.ips and found.place.dpid in names and found.place not in ports and found.name not in hosts:
             attach = {"": End(names[found.place.dpid], found.place.port)}
-            hosts[found.name] = Host(found.name, attach, found.ips, mac_text(found.mac))
+            if claims(Host(found.name, attach), found):
+                hosts[found.name] = Host(found.name, attach, found.ips, mac_text(found.mac))
     return hosts, ports
+
+
+def _speakers(found: tuple[FoundHost, ...], declared: Mapping[str, Host]) -> list[FoundHost]:
+    """What was found, with one machine at most for each declared host, these first: the one that has the declared
+    address (a network card may have been replaced), else the one that spoke last."""
+    best: dict[str, tuple[bool, float, FoundHost]] = {}
+    for host in found:
+        name = host.declared
+        if name is not None and name in declared:
+            has_it, spoke = not set(host.ips).isdisjoint(declared[name].ips), host.spoke
+            if name not in best or (has_it, spoke) > best[name][:2]:
+                best[name] = has_it, spoke, host
+    return [*(host for _, _, host in best.values()), *(host for host in found if host.declared not in best)]
 
 
 def _links(

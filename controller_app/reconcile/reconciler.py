@@ -4,6 +4,9 @@
                              ▲                             │  ▲                          │
                              └── error, silence, time ─────┘  └─── something else wanted ┘
 
+Where flows of another application stand in the place of wanted ones, "blocked" takes the place of in-sync: nothing
+is left to be sent, but what is wanted is not what is held.
+
 `step(sync, event, now)` is a pure function; `now` is a monotonic clock in seconds. What it answers is to be
 done in order, and the outcome comes back as an event. A switch that holds what it should is told nothing.
 """
@@ -17,8 +20,8 @@ from controller_app.reconcile.changes import ChangeSet, Counts
 from controller_app.reconcile.diff import diff
 
 ANSWER_TIME = 15.0  # seconds a switch has to answer an audit or to confirm a change
-AUDIT_INTERVAL = 60.0  # seconds between looks at a switch in sync: someone else may have deleted our rules
-AUDIT_PACE = 20.0  # flows a second, for switches with very many
+AUDIT_INTERVAL = 10.0  # seconds between looks at a switch in sync: someone else may have deleted our rules
+AUDIT_PACE = 200.0  # flows a second, for switches with very many
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0  # seconds until the next audit after an error, doubled each time
 
 
@@ -105,7 +108,7 @@ Effect = Audit | Send | InSync | Problem
 class SwitchSync:
     """What is known about one switch. `held` is None while that has not been asked."""
 
-    phase: str = "away"  # away | auditing | sending | waiting | in-sync
+    phase: str = "away"  # away | auditing | sending | waiting | in-sync | blocked
     wanted: SwitchState | None = None
     held: SwitchState | None = None
     target: SwitchState | None = None  # what it holds once the change on its way is confirmed
@@ -125,6 +128,11 @@ class SwitchSync:
         return self.phase == "in-sync" or (self.phase == "auditing" and self.trusted is self.wanted)
 
     @property
+    def settled(self) -> bool:
+        """In sync, or as near to it as the flows of other applications let it be."""
+        return self.in_sync or self.phase == "blocked"
+
+    @property
     def outstanding(self) -> Counts:
         """What is still to be changed on the switch, as far as known."""
         if self.wanted is None or self.held is None:
@@ -134,7 +142,7 @@ class SwitchSync:
     @property
     def blocked(self) -> tuple[FlowKey, ...]:
         """Wanted flows that are not sent, because a foreign flow has their place."""
-        if self.wanted is None:
+        if self.wanted is None or not self.foreign:
             return ()
         return tuple(key for key in self.wanted.flows if key in self.foreign)
 
@@ -153,7 +161,7 @@ def step(sync: SwitchSync, event: Event, now: float) -> Outcome:
             if state == sync.wanted:
                 return sync, ()
             sync = replace(sync, wanted=state)
-            return _advance(sync, now) if sync.phase == "in-sync" else (sync, ())
+            return _advance(sync, now) if sync.phase in ("in-sync", "blocked") else (sync, ())
         case Found(number=number) if sync.phase == "auditing" and number == sync.number:
             return _advance(replace(sync, held=event.held, foreign=event.foreign), now)
         case Confirmed(number=number) if sync.phase == "sending" and number == sync.number:
@@ -199,17 +207,19 @@ def _advance(sync: SwitchSync, now: float) -> Outcome:
             return replace(sync, phase="sending", target=wanted, number=number, deadline=now + ANSWER_TIME), (
                 Send(number, changes),
             )
-        effects.append(InSync())
-    problem = None
+    phase, interval, problem = "in-sync", AUDIT_INTERVAL, None
     if blocked := sync.blocked:
+        phase, interval = "blocked", LAST_RETRY  # the other application may take its flows away
         problem = (
             f"{len(blocked)} of our rules are not installed: flows of another application stand in "
             f"their place (table {blocked[0].table}, priority {blocked[0].priority})"
         )
         if problem != sync.problem:
             effects.append(Problem(problem))
-    pause = max(AUDIT_INTERVAL, len(sync.held.flows) / AUDIT_PACE)
-    return replace(sync, phase="in-sync", problem=problem, deadline=now + pause), tuple(effects)
+    elif sync.wanted is not None:
+        effects.append(InSync())
+    deadline = now + max(interval, len(sync.held.flows) / AUDIT_PACE)
+    return replace(sync, phase=phase, problem=problem, failures=0, deadline=deadline), tuple(effects)
 
 
 def _without(wanted: SwitchState, foreign: frozenset[FlowKey]) -> SwitchState:

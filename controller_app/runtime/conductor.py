@@ -30,7 +30,7 @@ from controller_app.reconcile.plan import Plan, plan
 from controller_app.runtime.conversation import THROUGH_PIPELINE, Conversation
 from controller_app.runtime.expectations import expectations
 from controller_app.runtime.intent import Intent
-from controller_app.store.interface import Store
+from controller_app.store.interface import Store, StoreError
 from controller_app.verification.verify import Report, must_hold
 
 LOG = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ EDGE_TABLES = frozenset(number for name, number in NUMBER.items() if number <= N
 PAUSE = 0.02  # seconds that changes are collected before the network is computed anew
 LONGEST_PAUSE = 1.0
 SAVE_INTERVAL = 1.0  # seconds between two writes of the memory
+RETRY = 5.0  # seconds until a network that could not be computed, for a fault of ours, is tried again
 _OFPR_INVALID_TTL = 2
 
 
@@ -85,16 +86,17 @@ class Conductor:
         self._revision = -1  # of discovery, when it was last looked at
         self._due: float | None = None
         self._pause = PAUSE
+        self._retry: float | None = None
+        self._merged_hosts = -1  # revision of the hosts in `topology`
         self._hosts_revision = -1  # of discovery, that what is wanted was computed from
         self._confirmed = -1
         self._saved_hosts = 0
         self._save_at = 0.0
-        self._unsaved = False
+        self._save_problem: str | None = None
         self._declare(intent.policy, store.allocation())
         self._discovery.restore(_stored_hosts(store))
         self._merge()
-        self.computed = self.compute(intent.policy, store.allocation())
-        self.computed.verify()
+        self.computed = self._first(intent.policy, store.allocation())
         self._unsaved = True
 
     # -- what can be asked ---------------------------------------------------------------------------------
@@ -163,8 +165,13 @@ class Conductor:
         """Make an intent, checked before, the one that counts; the switches are told what changes."""
         self.store.save(intent.stored, what, wall)
         self.intent = intent
+        self.problem = self._retry = None
         self._declare(intent.policy, computed.allocation)
         self._want(computed)
+        if computed.topology == self.topology:
+            self._hosts_revision = self._merged_hosts
+        elif self._due is None:
+            self._due = self._clock()
 
     def redeclare(self, declared: Topology, intent: Intent, wall: float) -> tuple[Diagnostic, ...]:
         """Take another declared topology and intent, as one change; answers the warnings. Raises PolicyError,
@@ -176,7 +183,7 @@ class Conductor:
         computed.verify()
         self._declared = declared
         self._merged = merged
-        self.problem = None
+        self.problem = self._retry = None
         if dict(intent.stored) == dict(self.intent.stored):
             self._declare(intent.policy, allocation)
             self._want(computed)
@@ -235,7 +242,13 @@ class Conductor:
         self._after(now, self._conversations.values())
         if now >= self._save_at:
             self._save_at = now + SAVE_INTERVAL
-            self.save()
+            try:
+                self.save()
+                self._save_problem = None
+            except StoreError as error:  # tried again the next time; said once
+                if str(error) != self._save_problem:
+                    LOG.error("what was learned is not kept: %s", error)
+                self._save_problem = str(error)
 
     def listen(self, listener: Callable[[str, decode.PacketIn], bool]) -> Callable[[], None]:
         """Let someone see each frame that switches send up, before anyone else does; the answer True means
@@ -252,15 +265,34 @@ class Conductor:
         return True
 
     def save(self) -> None:
-        """Keep what was learned."""
+        """Keep what was learned. StoreError when that fails; it is then still to be kept."""
         if self._unsaved:
-            self._unsaved = False
             self.store.save_allocation(self.computed.allocation)
+            self._unsaved = False
         if self._discovery.hosts_revision != self._saved_hosts:
-            self._saved_hosts = self._discovery.hosts_revision
             self.store.save_hosts([h.to_json() for h in self._discovery.observed().hosts if not h.declared])
+            self._saved_hosts = self._discovery.hosts_revision
 
     # -- inside --------------------------------------------------------------------------------------------
+
+    def _first(self, policy: Policy, allocation: Allocation) -> Computed:
+        """The state to start with, verified. Raises PolicyError."""
+        try:
+            computed = self.compute(policy, allocation)
+            computed.verify()
+            return computed
+        except Exception as error:
+            # Hosts remembered from an earlier run must not prevent a start, whatever is wrong with them: they are
+            # learned again. Without them the same error is the policy's.
+            if not self._discovery.observed().hosts:
+                raise
+            why = error
+        self._discovery.forget_hosts()
+        self._merge()
+        computed = self.compute(policy, allocation)
+        computed.verify()
+        LOG.error("the hosts of the last run are forgotten, the network cannot be computed with them: %s", why)
+        return computed
 
     def _packet_in(self, dpid: int, packet: decode.PacketIn, now: float) -> None:
         if any(listener(self.name_of(dpid), packet) for listener in tuple(self._listeners)):
@@ -289,6 +321,7 @@ class Conductor:
 
     def _merge(self) -> None:
         self._revision = self._discovery.revision
+        self._merged_hosts = self._discovery.hosts_revision
         merged = merge(self._declared, self._discovery.observed())
         for problem in merged.problems:
             if problem not in self._merged.problems:
@@ -300,11 +333,13 @@ class Conductor:
         `touched` are the switches it may have changed something for."""
         if self._revision != self._discovery.revision and self._due is None:
             self._due = now + self._pause
+        if self._retry is not None and now >= self._retry and self._due is None:
+            self._due = now
         if self._due is not None and now >= self._due:
-            self._due = None
+            self._due = self._retry = None
             self._recompute()
         for conversation in touched:
-            if conversation.sync.in_sync:
+            if conversation.sync.settled:
                 self._discovery.ready(conversation.dpid, now)
             for notice in conversation.notices:
                 self.notices.append(f"{self.name_of(conversation.dpid)}: {notice}")
@@ -313,7 +348,7 @@ class Conductor:
             self._hosts_revision > self._confirmed
             and self._due is None
             and not any(
-                conversation.connected and not conversation.sync.in_sync and not conversation.sync.failures
+                conversation.connected and not conversation.sync.settled and not conversation.sync.failures
                 for conversation in self._conversations.values()
             )
         ):
@@ -324,28 +359,32 @@ class Conductor:
         self.notices.clear()
 
     def _recompute(self) -> None:
-        hosts_revision = self._discovery.hosts_revision
-        self._merge()
-        if self.topology == self.computed.topology and self.problem is None:
-            self._hosts_revision = hosts_revision
-            self._want(self.computed)  # a switch may be new to the conversation, though not to the topology
-            return
-        started = self._clock()
         try:
-            computed = self.compute(self.intent.policy)
+            self._merge()
+            computed = self.computed
+            if self.topology != computed.topology or self.problem is not None:
+                started = self._clock()
+                computed = self.compute(self.intent.policy)
+                self._pause = min(LONGEST_PAUSE, max(PAUSE, 2 * (self._clock() - started)))
         except PolicyError as error:
-            # What runs goes on running: rules for the network as it was are better than none.
-            if str(error) != self.problem:
-                LOG.error(
-                    "the network changed and the policy does not fit it any more; the rules stay as they are:\n%s",
-                    error,
-                )
-            self.problem = str(error)
+            self._cannot(str(error), "the network changed and the policy does not fit it any more")
             return
-        self._pause = min(LONGEST_PAUSE, max(PAUSE, 2 * (self._clock() - started)))
+        except Exception as error:
+            # A fault of ours. What comes from the network must not end following the network: whatever is wrong
+            # with this picture of it, the next one may be computed, and this one is tried again.
+            self._retry = self._clock() + RETRY
+            self._cannot(f"{type(error).__name__}: {error}", "the network as it is now cannot be computed", error)
+            return
         self.problem = None
-        self._want(computed)
-        self._hosts_revision = hosts_revision
+        self._want(computed)  # also when nothing changed: a switch may be new to the conversation
+        self._hosts_revision = self._merged_hosts
+
+    def _cannot(self, why: str, what: str, fault: Exception | None = None) -> None:
+        """What runs goes on running: rules for the network as it was are better than none."""
+        if why != self.problem:
+            LOG.error("%s; the rules stay as they are:\n%s", what, why, exc_info=fault)
+        self.problem = why
+        self._want(self.computed)  # a switch may be new
 
     def _want(self, computed: Computed) -> None:
         now = self._clock()
@@ -354,8 +393,14 @@ class Conductor:
         by_dpid = computed.topology.by_dpid
         for dpid, conversation in self._conversations.items():
             switch = by_dpid.get(dpid)
-            if switch is not None:
+            if switch is None:
+                continue
+            try:
                 conversation.want(computed.state.get(switch.name, SwitchState()), now)
+            except Exception:
+                # What is wrong with one switch (a connection that ends just now) must not keep the others from
+                # their rules. Its own reconciler finds no answer, and begins again.
+                LOG.exception("%s could not be told what it is to hold", self.name_of(dpid))
 
     def _do(self, effects: Iterable[Effect]) -> None:
         """Carry effects out, what goes to one switch in one piece."""

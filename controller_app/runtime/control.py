@@ -20,6 +20,7 @@ from typing import TypeVar
 from controller_app.discovery.ports import Port
 from controller_app.model.position import PolicyError
 from controller_app.model.topology import Topology
+from controller_app.openflow import decode
 from controller_app.policy.topology_file import load_topologies
 from controller_app.runtime.conductor import Conductor
 from controller_app.runtime.intent import at_start, build, read_files
@@ -31,8 +32,12 @@ from controller_app.store.sqlite import SqliteStore
 LOG = logging.getLogger(__name__)
 
 TICK = 0.02  # seconds
+# Events that may wait until frames that hosts send are no longer queued: a flood of them must cost neither all memory
+# nor the time in which switches are answered. What a host needs it sends again.
+MAX_WAITING = 2048
 ANSWER_TIME = 60.0  # seconds a request waits for the control thread at most
 T = TypeVar("T")
+_PACKET_IN = bytes((decode.PACKET_IN,))
 
 
 class Busy(RuntimeError):
@@ -75,6 +80,8 @@ class Runtime:
             raise
         self._store = store
         self._queue: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._dropped = 0  # frames, since the start; written by os-ken's thread, read by ours
+        self._dropped_said = 0
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
 
@@ -116,7 +123,11 @@ class Runtime:
         self._queue.put(lambda: self._conductor.lost(dpid))
 
     def message(self, dpid: int, raw: bytes) -> None:
-        """A switch said something."""
+        """A switch said something. Frames of hosts are dropped, and counted, while very many events wait; answers
+        and port changes never."""
+        if raw[1:2] == _PACKET_IN and self._queue.qsize() >= MAX_WAITING:
+            self._dropped += 1
+            return
         self._queue.put(lambda: self._conductor.message(dpid, raw))
 
     # -- requests ------------------------------------------------------------------------------------------
@@ -182,12 +193,18 @@ class Runtime:
                 with contextlib.suppress(queue.Empty):
                     action = self._queue.get(timeout=wait)
             if action is None:  # time does not stand still, however much there is to do
-                action, next_tick = self._conductor.tick, time.monotonic() + TICK
+                action, next_tick = self._tick, time.monotonic() + TICK
             try:
                 action()
             except Exception:
                 # One event that cannot be dealt with must not end the controller of a whole network.
                 LOG.exception("an event could not be dealt with")
+
+    def _tick(self) -> None:
+        self._conductor.tick()
+        if self._dropped != self._dropped_said and self._queue.qsize() < MAX_WAITING // 2:  # said once a flood
+            LOG.warning("%d frames of hosts were dropped: too many at once", self._dropped - self._dropped_said)
+            self._dropped_said = self._dropped
 
 
 _ACTIVE: list[Runtime] = []

@@ -6,6 +6,7 @@ Knows message bytes but no sockets: `send` is given, what the switch says is han
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from controller_app.model.flow import CONTROLLER, Action, Flow, FlowKey, Group, Output, SwitchState
 from controller_app.openflow import decode, encode
@@ -29,7 +30,7 @@ class Conversation:
         self._send: Callable[[bytes], None] | None = None
         self._xid = _FIRST_XID
         self._audit: _Audit | None = None
-        self._change: tuple[int, int, int] | None = None  # number, xid of the change, xid of the barrier
+        self._change: _OnItsWay | None = None
 
     @property
     def connected(self) -> bool:
@@ -67,9 +68,8 @@ class Conversation:
             elif kind == decode.MULTIPART_REPLY and self._audit is not None:
                 if self._audit.take(raw, xid):
                     self._found(self._audit, now)
-            elif kind == decode.BARRIER_REPLY and self._change is not None and xid == self._change[2]:
-                number, self._change = self._change[0], None
-                self._step(rec.Confirmed(number), now)
+            elif kind == decode.BARRIER_REPLY and self._change is not None and xid == self._change.barrier:
+                self._passed(self._change, now)
         except decode.WireError as error:
             self.notices.append(f"an unreadable answer: {error}")
 
@@ -92,6 +92,9 @@ class Conversation:
 
     def _step(self, event: rec.Event, now: float) -> None:
         self.sync, effects = rec.step(self.sync, event, now)
+        change = self._change
+        if change is not None and (self.sync.phase, self.sync.number) != ("sending", change.number):
+            self._drop(change)  # given up: a late answer must not let it take effect any more
         for effect in effects:
             match effect:
                 case rec.Audit(number=number):
@@ -109,18 +112,35 @@ class Conversation:
         xid, barrier = self._next_xid(), self._next_xid()
         try:
             messages = [_message(change, xid) for change in changes]
-            data = encode.bundle(messages, xid, xid) + encode.barrier_request(barrier)
+            data = encode.bundle_open(messages, xid, xid) + encode.barrier_request(barrier)
         except ValueError as error:
             self._step(rec.Refused(number, f"cannot be sent: {error}"), now)
             return
-        self._change = number, xid, barrier
+        self._change = _OnItsWay(number, xid, barrier)
         self.sent_changes += len(messages)
         self.transmit(data)
 
+    def _passed(self, change: _OnItsWay, now: float) -> None:
+        """The switch came to the barrier without an error: the change is complete, or has taken effect."""
+        if change.committed:
+            self._change = None
+            self._step(rec.Confirmed(change.number), now)
+            return
+        barrier = self._next_xid()
+        self._change = _OnItsWay(change.number, change.xid, barrier, committed=True)
+        self.transmit(encode.bundle_commit(change.xid, change.xid) + encode.barrier_request(barrier))
+
+    def _drop(self, change: _OnItsWay) -> None:
+        """Give up a change; the switch forgets what it has of it, unless it has been told to let it take effect."""
+        self._change = None
+        if not change.committed:
+            self.transmit(encode.bundle_discard(change.xid, self._next_xid()))
+
     def _error(self, error: decode.SwitchError, now: float) -> None:
-        if self._change is not None and error.xid in self._change[1:]:
-            number, self._change = self._change[0], None
-            self._step(rec.Refused(number, f"the switch refused a change: {error}{_refused(error)}"), now)
+        if self._change is not None and error.xid in (self._change.xid, self._change.barrier):
+            change = self._change
+            self._drop(change)
+            self._step(rec.Refused(change.number, f"the switch refused a change: {error}{_refused(error)}"), now)
         elif self._audit is not None and error.xid in (self._audit.flows_xid, self._audit.groups_xid):
             number, self._audit = self._audit.number, None
             self._step(rec.Refused(number, f"the switch does not say what it holds: {error}"), now)
@@ -129,6 +149,17 @@ class Conversation:
         self._audit = None
         self.foreign_flows = audit.foreign_flows
         self._step(rec.Found(audit.number, audit.state(), frozenset(audit.foreign)), now)
+
+
+@dataclass(frozen=True, slots=True)
+class _OnItsWay:
+    """A change the switch has been sent. Its rules are added to a bundle, and only when a barrier shows that none
+    was refused is that committed: Open vSwitch 3.1 commits what is left when it refused one at its addition."""
+
+    number: int  # the reconciler's
+    xid: int  # of all its messages, and its bundle's id
+    barrier: int
+    committed: bool = False
 
 
 class _Audit:

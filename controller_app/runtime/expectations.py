@@ -25,14 +25,17 @@ def expectations(
     deaf: set[PortId] = set()
     quiet: set[PortId] = set()
     at: dict[PortId, Host] = {}
+    elsewhere: list[Host] = []
     for host in topology.hosts.values():
         places = [place for end in host.attach.values() if (place := place_of(topology, end)) is not None]
         host_ports.update(places)
         if host.name in functions or len(host.attach) > 1:
             deaf.update(places)
             quiet.update(places)
+            elsewhere.append(host)
         elif host.prefixes:
             deaf.update(places)  # whoever is behind an uplink is not on this network
+            elsewhere.append(host)
         else:
             at.update(dict.fromkeys(places, host))
     link_ports = frozenset(
@@ -51,5 +54,5 @@ def expectations(
                 for subnet in network.subnets:
                     gateways = [gateway for gateway in network.gateways if gateway.version == subnet.version]
                     networks.append((subnet, gateways[0] if gateways else None))
-    expected = Expected(at, frozenset(deaf), frozenset(taken), tuple(networks))
+    expected = Expected(at, frozenset(deaf), tuple(elsewhere), frozenset(taken), tuple(networks))
     return Declared(frozenset(host_ports), link_ports, frozenset(quiet), expected)

@@ -188,7 +188,7 @@ def test_a_token_is_asked_for_where_one_is_set(tmp_path: Path) -> None:
 
 
 def test_others_are_not_served_without_a_token(tmp_path: Path) -> None:
-    with pytest.raises(ApiError, match="CHAINSTEER_TOKEN"):
+    with pytest.raises(ApiError, match="CHAINCTL_TOKEN"):
         Runtime(Settings(api_listen="0.0.0.0:0"))
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
+import pytest
+
 from controller_app.discovery import frames, lldp
 from controller_app.discovery.asking import PATIENCE, REPEAT
-from controller_app.discovery.discovery import Declared, Discovery
-from controller_app.discovery.hosts import Expected, FoundHost
+from controller_app.discovery.discovery import LONGEST_WAIT, Declared, Discovery
+from controller_app.discovery.hosts import MOVE_PAUSE, SILENT, Expected, FoundHost
 from controller_app.discovery.links import SETTLE
 from controller_app.discovery.ports import Effect, Notice, Port, PortId, Reinject, SendFrame
 from controller_app.model.topology import End, Host, IPAddress
@@ -236,6 +238,90 @@ def test_a_declared_hosts_address_is_learned_nowhere_else() -> None:
     assert known(found) == {}
     found = network(declared_host(mac="02:00:00:00:00:01"))
     assert [type(effect) for effect in found.frame(P(1, 1), asks(2, 3), T)] == [Notice]
+
+
+def test_a_declared_hosts_mac_is_learned_nowhere_else() -> None:
+    found = network(declared_host(mac="02:00:00:00:00:01"))
+    effects = found.frame(P(1, 2), asks(1, 3), T)
+    assert [type(effect) for effect in effects] == [Notice]
+    found.restore([FoundHost(mac(1), P(1, 2), (ip(7),))])
+    assert known(found) == {}
+    found = network()
+    found.frame(P(1, 2), asks(1, 3), T)
+    found.declare(declared_host(mac="02:00:00:00:00:01"))
+    assert known(found) == {}
+    found.frame(P(1, 1), asks(1, 3), T)
+    assert known(found) == {"h1": (P(1, 1), ["10.0.0.1"])}
+
+
+def test_addresses_of_uplinks_and_functions_are_learned_nowhere() -> None:
+    uplink = Host("wan", {"": End("s1", 1)}, (ip(9),), "02:00:00:00:00:09")
+    place = frozenset({P(1, 1)})
+    found = network(Declared(place, expected=Expected(deaf=place, elsewhere=(uplink,))))
+    for forged in (asks(9, 3), frames.question(ip(3), ip(9), mac(1)), frames.question(ip(3), ip(1), mac(9))):
+        for at in (P(1, 2), P(1, 1)):
+            found.frame(at, forged, T)
+    found.restore([FoundHost(mac(4), P(1, 2), (ip(9), ip(4))), FoundHost(mac(9), P(1, 2), (ip(5),))])
+    assert known(found) == {"host-020000000004": (P(1, 2), ["10.0.0.4"])}
+
+
+def test_strange_hosts_of_an_earlier_run_are_left_out() -> None:
+    found = network()
+    all_ones = 0xFFFF_FFFF_FFFF
+    found.restore([FoundHost(m, P(1, 2), (ip(4),)) for m in (0, all_ones, GATEWAY)])
+    assert known(found) == {}
+    for text in ("ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "01:02:00:00:00:00:00:01"):
+        with pytest.raises(ValueError, match="no machine's"):
+            FoundHost.from_json({"mac": text, "dpid": 1, "port": 2, "ips": []})
+
+
+def test_two_machines_with_one_address_do_not_change_the_network_with_every_frame() -> None:
+    found = network()
+    notices: list[Effect] = []
+    changes, now = 0, T
+    while now < T + 10:
+        for last, place in ((1, P(1, 1)), (2, P(2, 2))):
+            before = found.hosts_revision
+            said = found.frame(place, frames.question(ip(3), ip(7), mac(last)), now)
+            notices += [effect for effect in said if isinstance(effect, Notice)]
+            changes += found.hosts_revision != before
+            now += 0.05
+    assert changes <= 2 + 10 / MOVE_PAUSE
+    (notice,) = notices
+    assert isinstance(notice, Notice)
+    assert all(text in notice.what for text in ("10.0.0.7", "02:00:00:00:00:01", "02:00:00:00:00:02"))
+
+
+def test_a_replaced_card_of_a_declared_host_is_known_when_the_old_one_is_silent() -> None:
+    found = network(declared_host())
+
+    def speaks_for_h1() -> int:
+        return max(found.observed().hosts, key=lambda host: host.spoke).mac
+
+    found.frame(P(1, 1), asks(2, 3), T)
+    found.frame(P(1, 1), asks(1, 3), T + 1)
+    assert speaks_for_h1() == mac(2)  # both are alive: no to and fro
+    found.frame(P(1, 1), asks(1, 3), T + SILENT + 2)
+    assert speaks_for_h1() == mac(1)
+
+
+def test_nobody_stays_at_a_port_that_is_declared_to_be_a_links() -> None:
+    found = network()
+    found.frame(P(1, 1), asks(1, 3), T)
+    found.declare(Declared(link_ports=frozenset({P(1, 1)})))
+    assert known(found) == {}
+
+
+def test_a_frame_does_not_wait_for_ever_at_a_port_nobody_knows() -> None:
+    found = network()
+    found.connected(3, [Port(1, "p1", 1, True)], T)
+    found.frame(P(3, 1), asks(5, 1), T)
+    found.tick(T + LONGEST_WAIT - 0.1)
+    found.tick(T + LONGEST_WAIT + 0.1)
+    found.ready(3, T + LONGEST_WAIT + 0.2)
+    for step in range(100):
+        found.tick(T + LONGEST_WAIT + 0.2 + step * 0.02)
+    assert known(found) == {}
 
 
 def test_what_is_declared_later_counts_too() -> None:

@@ -41,6 +41,14 @@ def test_strange_frames_are_nobodys(data: bytes) -> None:
     assert lldp.read(bytes(12) + b"\x88\xcc" + data, KEY) is None
 
 
+def test_ports_added_while_a_connection_was_replaced_come_to_the_edge_too() -> None:
+    links = network(1)
+    links.connected(1, [port(1), port(2), port(3)], 10)  # without a word that the one before was lost
+    assert links.at_edge(PortId(1, 3), 100) is None
+    links.ready(1, 100)
+    assert links.at_edge(PortId(1, 3), 100 + SETTLE)
+
+
 def test_nobody_else_can_make_up_a_link() -> None:
     links = network()
     hear(links, A1, B1, 1, key=b"another controller's")

@@ -82,6 +82,45 @@ def test_what_a_declared_host_left_open_is_filled_in() -> None:
     assert (host.ips, host.mac) == ((IP,), "02:00:00:00:00:09")
 
 
+def test_who_was_found_with_anothers_mac_or_address_is_left_out_and_reported() -> None:
+    mac = "02:00:00:00:00:0A"
+    topology = Topology(
+        {"s1": Switch("s1", 1)},
+        (),
+        {
+            "h1": Host("h1", {"": End("s1", 3)}, (IP,), mac),
+            "h2": Host("h2", {"": End("s1", 4)}),
+            "wan": Host("wan", {"": End("s1", 5)}, (IPv4Address("10.0.0.8"),)),
+        },
+    )
+    other = IPv4Address("10.0.0.77")
+    for forged, claim in (
+        (FoundHost(0x02_00_00_00_00_0A, P(1, 9), (other,)), mac.lower()),
+        (FoundHost(0x02_00_00_00_00_0B, P(1, 9), (other, IP)), str(IP)),
+        (FoundHost(0x02_00_00_00_00_0B, P(1, 9), (IPv4Address("10.0.0.8"),)), "10.0.0.8"),
+        (FoundHost(0x02_00_00_00_00_0A, P(1, 4), (other,), declared="h2"), mac.lower()),
+        (FoundHost(0x02_00_00_00_00_0B, P(1, 4), (IP,), declared="h2"), str(IP)),
+    ):
+        found = merge(topology, Observed({1: ports(3, 4, 5, 9)}, hosts=(forged,)))
+        assert found.topology.hosts == topology.hosts
+        (problem,) = found.problems
+        assert claim in problem
+        assert "left out" in problem
+    twice = tuple(FoundHost(mac, P(1, 9), (other,)) for mac in (0x02_00_00_00_00_0B, 0x02_00_00_00_00_0C))
+    found = merge(topology, Observed({1: ports(3, 4, 5, 9)}, hosts=twice))
+    assert set(found.topology.hosts) == {*topology.hosts, "host-02000000000b"}
+    assert len(found.problems) == 1
+
+
+def test_of_several_machines_a_declared_host_is_the_one_with_its_address_else_the_last() -> None:
+    old = FoundHost(0x02_00_00_00_00_08, P(1, 3), (), declared="h1", spoke=9)
+    new = FoundHost(0x02_00_00_00_00_09, P(1, 3), (IP,), declared="h1", spoke=5)
+    with_address = Topology({"s1": Switch("s1", 1)}, (), {"h1": Host("h1", {"": End("s1", 3)}, (IP,))})
+    for topology, mac in ((with_address, "02:00:00:00:00:09"), (declared(), "02:00:00:00:00:08")):
+        for hosts in ((old, new), (new, old)):
+            assert merge(topology, Observed({1: ports(3)}, hosts=hosts)).topology.hosts["h1"].mac == mac
+
+
 def test_a_switch_named_like_another_keeps_apart() -> None:
     found = merge(Topology({"s2": Switch("s2", 7)}), Observed({2: ports(1)}))
     assert {s.name: s.dpid for s in found.topology.switches.values()} == {"s2": 7, "s2-found": 2}

@@ -159,14 +159,37 @@ def test_a_foreign_flow_is_never_overwritten_and_is_reported_once() -> None:
     assert isinstance(send, Send)
     assert theirs not in apply(send.changes, SwitchState()).flows
     sync, effects = step(sync, Confirmed(send.number), 0)
-    assert [type(effect) for effect in effects] == [InSync, Problem]
+    assert [type(effect) for effect in effects] == [Problem]
     assert sync.blocked == (theirs,)
     assert sync.problem is not None
+    assert not sync.in_sync  # what is wanted is not what is held, though nothing is left to be sent
+    assert sync.settled
+    assert sync.deadline >= rec.LAST_RETRY  # and no reason to hurry
     sync, (audit,) = step(sync, Tick(), sync.deadline)
     assert isinstance(audit, Audit)
     held = replace(A, flows={key: flow for key, flow in A.flows.items() if key != theirs})
     sync, effects = step(sync, Found(audit.number, held, frozenset({theirs})), 1)
+    assert effects == ()
+    assert not sync.in_sync
+    sync, (audit,) = step(sync, Tick(), sync.deadline)
+    assert not sync.in_sync
+    assert isinstance(audit, Audit)
+    sync, (send,) = step(sync, Found(audit.number, held), 100)  # the other application took its flow away
+    assert isinstance(send, Send)
+    sync, effects = step(sync, Confirmed(send.number), 100)
     assert effects == (InSync(),)
+    assert sync.in_sync
+    assert sync.problem is None
+
+
+def test_failures_are_forgotten_when_the_switch_turns_out_to_be_in_sync() -> None:
+    sync, _ = step(in_sync(), Tick(), 100)
+    sync, _ = step(sync, Tick(), sync.deadline)
+    assert (sync.phase, sync.failures) == ("waiting", 1)
+    sync, _ = step(sync, Tick(), sync.deadline)
+    sync, effects = step(sync, Found(sync.number, A), 200)
+    assert effects == (InSync(),)
+    assert sync.failures == 0
 
 
 events = st.one_of(
