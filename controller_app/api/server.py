@@ -29,7 +29,7 @@ from controller_app.runtime.intent import Intent
 from controller_app.runtime.live_trace import live_trace
 from controller_app.settings import SettingsError
 from controller_app.verification.trace import PacketSpec, TraceError
-from controller_app.verification.verify import verify
+from controller_app.verification.verify import verify_change
 
 LOG = logging.getLogger(__name__)
 CONFIRM_TIME = 20.0  # seconds to wait for switches to confirm a change
@@ -248,7 +248,7 @@ def _change(runtime: Runtime, edit: Callable[[Intent], Intent], what: str, dry_r
         now = change.computed
         answer = {**change.plan, "warnings": [views.problem(item) for item in change.warnings]}
         if dry_run:
-            report = verify(now.policy, now.topology, now.state, now.allocation)
+            report = verify_change(now.policy, now.topology, now.state, now.allocation)
             return {**answer, "verification": report.to_json()}
         answer["verification"] = now.verify().to_json()
         if runtime.call(adopt):

@@ -119,7 +119,7 @@ def _open_vswitch() -> Iterator[Finding]:
                 "Open vSwitch faults",
                 "warning",
                 f"{name}: {what}",
-                f"{install}  # {'.'.join(map(str, until))} or newer",
+                f"use Open vSwitch {'.'.join(map(str, until))} or newer, from a newer release of your distribution",
             )
     if _run("ovs-vsctl", "--timeout=2", "--no-wait", "show") is None:
         yield Finding(

@@ -112,14 +112,17 @@ def verify(policy: Policy, topology: Topology, state: FlowState | None = None,
     return Report(count, tuple(findings[:MAX_FINDINGS]), allocation)
 
 
-def must_hold(policy: Policy, topology: Topology, state: FlowState, allocation: Allocation) -> Report:
-    """`verify`, for what is about to be sent: raises PolicyError with the first packet that would be treated
-    otherwise than the policy says.
+def verify_change(policy: Policy, topology: Topology, state: FlowState, allocation: Allocation) -> Report:
+    """`verify`, for what is about to be sent: while ports are down, or the network is in several parts, lost
+    packets are no reason to refuse a policy."""
+    whole = nx.number_connected_components(topology.graph) == 1 and not topology.down
+    return verify(policy, topology, state, allocation, losses=whole)
 
-    While ports are down, or the network is in several parts, lost packets are no reason to refuse a policy.
-    """
-    parts = nx.number_connected_components(topology.graph)
-    report = verify(policy, topology, state, allocation, losses=parts == 1 and not topology.down)
+
+def must_hold(policy: Policy, topology: Topology, state: FlowState, allocation: Allocation) -> Report:
+    """`verify_change`; raises PolicyError with the first packet that would be treated otherwise than the policy
+    says."""
+    report = verify_change(policy, topology, state, allocation)
     if report.findings:
         first = report.findings[0]
         classifier = first.expected.classifier
