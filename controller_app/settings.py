@@ -25,6 +25,7 @@ class Settings:
     api_listen: str = "127.0.0.1:8080"
     api_token: str | None = None  # from CHAINCTL_TOKEN, so that it does not show among the processes
     observe_links: bool = True
+    symmetric_hash: bool = True  # use the switches' own hash where it gives both directions the same slot
     ofp_listen_host: str = "127.0.0.1"
     ofp_tcp_listen_port: int | None = None
     ofp_ssl_listen_port: int | None = None

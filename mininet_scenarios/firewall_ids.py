@@ -21,6 +21,7 @@ from mininet_scenarios.harness.evidence import (
     chi_square,
     compare,
     passages,
+    portable_choices,
     received_by,
     sent_by,
     servers_seen,
@@ -93,11 +94,12 @@ def slot_tables(check: Check, ways: list[dict[str, Any]]) -> None:
             "171/85",
             bool(told) and all(slots == FIREWALL_SLOTS for slots in told),
         )
-        # the group of the chain towards the service chooses both; others choose one of the two
-        found = [slots_on_switch(group) for group in ovs.dump_groups(switch)]
+        # the choice of the chain towards the service decides both; others decide one of the two
+        choices = ovs.dump_groups(switch) or portable_choices(ovs.dump_flows(switch))
+        found = [slots_on_switch(choice) for choice in choices]
         held = [f"{_slashed(ways.values())} and {_slashed(exits.values())}" for ways, exits in found
                 if len(ways) > 1 and len(exits) > 1]  # fmt: skip
-        check(f"firewalls and providers, in the group on {switch}", "; ".join(held), "171/85 and 86/85/85")
+        check(f"firewalls and providers, by the rules on {switch}", "; ".join(held), "171/85 and 86/85/85")
 
 
 def _slashed(slots: Any) -> str:

@@ -8,7 +8,8 @@ set -eu
 # mininet             the labs' networks (Debian packages it for /usr/bin/python3 only)
 # nftables, ngrep     the labs' firewall and their intrusion detector
 # tcpdump             the labs' witnesses
-PACKAGES="ca-certificates ethtool iproute2 iputils-ping mininet net-tools nftables ngrep openvswitch-switch
+# haproxy             the labs' layer 7; a program of theirs, not a service of this machine
+PACKAGES="ca-certificates ethtool haproxy iproute2 iputils-ping mininet net-tools nftables ngrep openvswitch-switch
 procps python3 python3-venv tcpdump util-linux"
 
 missing=
@@ -50,7 +51,27 @@ patiently() {
 }
 apt="apt-get -y -q -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold"
 
+# HAProxy comes as a service that would start at once, and again at every boot. Where it was not installed before,
+# nobody here wants that: Debian asks policy-rc.d before it starts anything (invoke-rc.d(8)).
+guard=/usr/sbin/policy-rc.d
+ours='# Written by install-system.sh of Chainsteer while it runs.'
+hold_haproxy() {
+    if [ -e "$guard" ] && ! grep -qxF "$ours" "$guard"; then
+        return 0  # somebody else decides here what starts
+    fi
+    trap 'rm -f "$guard"' EXIT
+    trap 'exit 1' HUP INT TERM
+    printf '#!/bin/sh\n%s\ncase "$*" in *haproxy*) exit 101 ;; esac\nexit 0\n' "$ours" > "$guard"
+    chmod 755 "$guard"
+}
+rest_haproxy() {
+    service haproxy stop >/dev/null 2>&1 || true
+    update-rc.d haproxy disable >/dev/null 2>&1 || true
+}
+
 dpkg --configure -a  # finish what an interrupted run left half done
 patiently $apt update >&2
+case " $missing " in *" haproxy "*) hold_haproxy ;; esac
 # shellcheck disable=SC2086  # both are lists of words
 patiently $apt install --no-install-recommends $missing >&2
+case " $missing " in *" haproxy "*) rest_haproxy ;; esac

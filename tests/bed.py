@@ -6,13 +6,13 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bed_players import players
 from dummy_ovs import DummyOvs
 
 from controller_app.model.flow import FlowState
 from controller_app.model.policy import Policy
-from controller_app.model.topology import Topology
-from controller_app.pipeline.ofctl import format_state
-from controller_app.policy.membership import function_hosts
+from controller_app.model.topology import End, Topology
+from controller_app.pipeline.ofctl import format_meters, format_state
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Bed:
         self.topology = topology
         self.bridges = {name: f"b{number}" for number, name in enumerate(topology.switches)}
         self.ports: dict[tuple[str, str], str] = {}
-        self.transparent = {name for name in function_hosts(policy) if "out" in topology.hosts[name].attach}
+        self.players = players(topology, policy)
         with ovs.transaction():
             for name, switch in topology.switches.items():
                 ovs.add_bridge(self.bridges[name], switch.dpid)
@@ -44,34 +44,40 @@ class Bed:
                 assert isinstance(link.a.port, int)
                 assert isinstance(link.b.port, int)
                 ovs.patch(self.bridges[link.a.switch], link.a.port, self.bridges[link.b.switch], link.b.port)
+            shared: dict[End, str] = {}
             for number, host in enumerate(topology.hosts.values()):
                 for arm, end in host.attach.items():
                     assert isinstance(end.port, int)
-                    port = self.ports[host.name, arm] = f"p{number}{arm}"
-                    ovs.add_port(self.bridges[end.switch], port, end.port, tx_pcap=True)
+                    port = f"p{number}{arm}"
+                    if end not in shared:  # what comes out of a port is seen by the first of its hosts
+                        ovs.add_port(self.bridges[end.switch], port, end.port, tx_pcap=True)
+                    self.ports[host.name, arm] = shared.setdefault(end, port)
 
     def load(self, state: FlowState) -> None:
         """Fill the bridges with plain ovs-ofctl, no controller anywhere."""
         for name, held in state.items():
-            self._fill(name, *format_state(held))
+            self._fill(name, *format_state(held), format_meters(held))
 
     def load_files(self, folder: Path) -> None:
         """The same from what `chainctl compile -o ovs --out FOLDER` wrote."""
         for name in self.topology.switches:
-            self._fill(name, *((folder / f"{name}.{kind}").read_text() for kind in ("flows", "groups")))
+            files = [folder / f"{name}.{kind}" for kind in ("flows", "groups", "meters")]
+            self._fill(name, *(file.read_text() if file.exists() else "" for file in files))
 
-    def _fill(self, name: str, flows: str, groups: str) -> None:
+    def _fill(self, name: str, flows: str, groups: str, meters: str) -> None:
         bridge = self.bridges[name]
         self.ovs.ofctl("del-flows", bridge)
         self.ovs.ofctl("del-groups", bridge)
+        self.ovs.ofctl("del-meters", bridge)
+        for meter in meters.splitlines():
+            self.ovs.ofctl("add-meter", bridge, meter)
         if groups:
             self.ovs.ofctl("add-groups", bridge, "-", stdin=groups)
         self.ovs.ofctl("add-flows", bridge, "-", stdin=flows)
         self.ovs.appctl("revalidator/purge")  # what the datapath had cached answers no more
 
     def send(self, host: str, *frames: bytes, arm: str = "") -> Seen:
-        """Frames from a host, and everything that came of them, with transparent functions passing on
-        what they are handed."""
+        """Frames from a host, and everything that came of them, with functions played (`bed_players`)."""
         seen = Seen()
         for start in range(0, len(frames), 20):
             self.ovs.receive(self.ports[host, arm], *frames[start : start + 20])
@@ -86,9 +92,8 @@ class Bed:
             frames = self.ovs.sent(port) if first else self.ovs.sent(port, 0)
             first = False
             seen.frames[host, arm] += frames
-            if host in self.transparent and frames:
-                other = "out" if arm == "in" else "in"
-                for start in range(0, len(frames), 20):
-                    self.ovs.receive(self.ports[host, other], *frames[start : start + 20])
+            play = self.players.get(host)
+            for answered, answer in [found for frame in frames for found in play(arm, frame)] if play else ():
+                self.ovs.receive(self.ports[host, answered], answer)
                 busy = True
         return busy

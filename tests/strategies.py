@@ -1,7 +1,8 @@
 """Arbitrary flows and groups for property tests, in the one form in which a switch tells them back.
 
 `flows()` and `groups()` are anything the wire can carry. With `accepted=True` they are also what Open vSwitch
-accepts: prerequisites given, only writable fields written, ct marks written only by ct.
+accepts: prerequisites given, only writable fields written, ct marks written only by ct, and meters among
+those of `METERS`, which have to be there.
 """
 
 from __future__ import annotations
@@ -18,16 +19,28 @@ from controller_app.model.flow import (
     Bucket,
     CheckPacketLarger,
     Clone,
+    Conjunction,
     Ct,
+    DecapNsh,
+    DecNshTtl,
     DecTtl,
+    EncapNsh,
     Flow,
     Group,
     Match,
+    Meter,
+    MeterConfig,
     Move,
+    Multipath,
     Nat,
     Output,
+    PopMpls,
+    PopVlan,
+    PushMpls,
+    PushVlan,
     Resubmit,
     SetField,
+    SetQueue,
     SubField,
     ToGroup,
     full_mask,
@@ -35,7 +48,9 @@ from controller_app.model.flow import (
 )
 
 EXACT_ONLY = {"in_port", "ct_zone", "eth_type", "ip_proto", "icmp_type", "icmpv6_type", "arp_op",
-              "nd_options_type", "nd_reserved"}
+              "nd_options_type", "nd_reserved", "conj_id", "mpls_label", "mpls_bos", "nsh_spi", "nsh_si", "ip_dscp",
+              "ip_ttl"}
+METERS = (MeterConfig(1, 1000, 0), MeterConfig(2, 500, 100, packets=True))
 REGISTERS = [f"reg{n}" for n in range(16)]
 META = [*REGISTERS, "metadata", "ct_mark", "ct_label", "eth_dst", "eth_src"]  # no prerequisite, any mask
 # Combinations that exist: a packet is tracked or not, then new or established with more. (Invalid is left out:
@@ -45,12 +60,14 @@ CT_FIELDS = ["ct_mark", "ct_label"]
 # (conditions needed, fields that may then be matched, fields that may then be written)
 KINDS_OF_PACKET: list[tuple[dict[str, int], list[str], list[str]]] = [
     ({}, [], []),
-    ({"eth_type": 0x0800}, ["ipv4_src", "ipv4_dst", "ip_frag"], ["ipv4_src", "ipv4_dst"]),
+    ({"eth_type": 0x0800}, ["ipv4_src", "ipv4_dst", "ip_frag", "ip_dscp", "ip_ttl"],
+     ["ipv4_src", "ipv4_dst", "ip_dscp", "ip_ttl"]),
     ({"eth_type": 0x0800, "ip_proto": 6}, ["ipv4_src", "ipv4_dst", "tcp_src", "tcp_dst"],
      ["ipv4_src", "ipv4_dst", "tcp_src", "tcp_dst"]),
     ({"eth_type": 0x0800, "ip_proto": 17}, ["ipv4_src", "udp_src", "udp_dst"], ["udp_src", "udp_dst"]),
     ({"eth_type": 0x0800, "ip_proto": 1}, ["icmp_type", "ipv4_dst"], ["icmp_type"]),
-    ({"eth_type": 0x86DD}, ["ipv6_src", "ipv6_dst", "ip_frag"], ["ipv6_src", "ipv6_dst"]),
+    ({"eth_type": 0x86DD}, ["ipv6_src", "ipv6_dst", "ip_frag", "ip_dscp"],
+     ["ipv6_src", "ipv6_dst", "ip_dscp", "ip_ttl"]),
     ({"eth_type": 0x86DD, "ip_proto": 6}, ["ipv6_src", "ipv6_dst", "tcp_dst"], ["tcp_src"]),
     ({"eth_type": 0x86DD, "ip_proto": 58}, ["icmpv6_type"], ["ipv6_dst", "icmpv6_type"]),
     ({"eth_type": 0x86DD, "ip_proto": 58, "icmpv6_type": 135}, ["nd_target", "nd_sll", "nd_reserved"],
@@ -59,6 +76,8 @@ KINDS_OF_PACKET: list[tuple[dict[str, int], list[str], list[str]]] = [
      ["nd_target", "nd_tll", "nd_reserved", "nd_options_type"]),
     ({"eth_type": 0x0806}, ["arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha"],
      ["arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha"]),
+    ({"eth_type": 0x8847}, ["mpls_label", "mpls_bos"], ["mpls_label"]),
+    ({"eth_type": 0x894F}, ["nsh_spi", "nsh_si", "nsh_c1"], ["nsh_spi", "nsh_si", "nsh_c1"]),
 ]
 
 
@@ -138,8 +157,10 @@ def cts(draw: st.DrawFn, sources: Sequence[str], version: int, tables: st.Search
 
 def actions(matched: Sequence[str] = (), written: Sequence[str] = tuple(FIELD_BITS), version: int = 4,
             ports: st.SearchStrategy[int] | None = None, groups: st.SearchStrategy[int] | None = None,
-            tables: st.SearchStrategy[int] | None = None, nested: bool = True) -> st.SearchStrategy[Action]:
-    """One action. `written` may be written, `matched` read too; version 0: not IP."""
+            tables: st.SearchStrategy[int] | None = None, nested: bool = True,
+            anything: bool = True) -> st.SearchStrategy[Action]:
+    """One action. `written` may be written, `matched` read too; version 0: not IP. `anything`: headers are put on
+    and taken off, and conjunctions told, wherever that may stand."""
     if ports is None:
         ports = st.one_of(st.integers(1, 0xFFFFFF00 - 1), st.sampled_from([IN_PORT, 0xFFFFFFFB]))
     groups = st.integers(0, 0xFFFFFF00) if groups is None else groups
@@ -154,19 +175,52 @@ def actions(matched: Sequence[str] = (), written: Sequence[str] = tuple(FIELD_BI
         set_fields(writable),
         moves(readable, writable),
         st.builds(CheckPacketLarger, numbers(16), subfields(REGISTERS, bits=1)),
+        st.builds(SetQueue, numbers(32)),
+        st.builds(Multipath, subfields(REGISTERS, bits=8)),
     ]
+    if anything:
+        choices += [
+            st.sampled_from([PushVlan(), PopVlan(), PushMpls(), EncapNsh(), DecapNsh(), DecNshTtl()]),
+            st.builds(PopMpls, numbers(16)), conjunctions]
     if version:
         choices += [st.just(DecTtl()), cts(readable, version, tables)]
     if nested:
         choices.append(st.builds(Clone, st.lists(
-            actions(matched, written, version, ports, groups, tables, nested=False), max_size=3).map(tuple)))
+            actions(matched, written, version, ports, groups, tables, False, anything), max_size=3).map(tuple)))
     return st.one_of(choices)
+
+
+conjunctions = st.integers(2, 64).flatmap(
+    lambda of: st.builds(Conjunction, numbers(32), st.integers(1, of), st.just(of)))
+
+
+@st.composite
+def carried(draw: st.DrawFn, needed: dict[str, int], has_tag: bool) -> tuple[Action, ...]:
+    """Headers put on, changed and taken off, in orders in which Open vSwitch accepts them as the last things a flow
+    does."""
+    label = st.builds(SetField, st.just("mpls_label"), numbers(20), st.just(0xFFFFF))
+    nsh = draw(st.lists(set_fields(["nsh_spi", "nsh_si", "nsh_c1"]), max_size=3))
+    tag = SetField("vlan_tci", 0x1000 | draw(numbers(16)), 0xFFFF)
+    vid = SetField("vlan_tci", 0x1000 | draw(numbers(12)), 0x1FFF)
+    orders: list[tuple[Action, ...]] = [
+        (), (PushVlan(), tag), (PushVlan(), vid, PopVlan()), (PushMpls(), draw(label), PushMpls(), draw(label)),
+        (PushMpls(), draw(label), PushMpls(), PopMpls(0x8847), PopMpls(0x0800), SetField("ip_dscp", 3, 0x3F)),
+        (PushVlan(), vid, PushMpls(), draw(label)), (EncapNsh(), *nsh, SetField("eth_dst", 7, full_mask("eth_dst"))),
+        (EncapNsh(), DecNshTtl(), *nsh, DecapNsh()),
+    ]
+    if has_tag:
+        orders += [(PopVlan(),), (vid, PopVlan())]
+    if needed.get("eth_type") == 0x8847:
+        orders += [(draw(label), PopMpls(0x86DD)), (PopMpls(0x8847), draw(label))]
+    if needed.get("eth_type") == 0x894F:
+        orders += [(DecNshTtl(), *nsh), (DecapNsh(), Resubmit(253))]
+    return draw(st.sampled_from(orders))
 
 
 @st.composite
 def matches(draw: st.DrawFn, needed: dict[str, int], more: Sequence[str]) -> Match:
     fields: dict[str, int | tuple[int, int]] = dict(needed)
-    optional = [name for name in (*META, "in_port", "ct_state", "ct_zone", "vlan_tci", *more)
+    optional = [name for name in (*META, "in_port", "conj_id", "ct_state", "ct_zone", "vlan_tci", *more)
                 if name not in needed]
     for name in draw(st.lists(st.sampled_from(optional), unique=True, max_size=6)):
         fields[name] = draw(conditions(name))
@@ -180,14 +234,28 @@ def flows(draw: st.DrawFn, accepted: bool = False, ports: Sequence[int] = (1, 2,
     needed, matched, written = draw(st.sampled_from(KINDS_OF_PACKET))
     version = {0x0800: 4, 0x86DD: 6}.get(needed.get("eth_type", 0), 0)
     table = draw(st.integers(0, 252))
+    condition = draw(matches(needed, matched))
+    place = (table, draw(numbers(16)), condition)
+    if draw(st.integers(0, 9)) == 0:  # such flows do nothing else
+        return Flow(*place, tuple(draw(st.lists(conjunctions, min_size=1, max_size=3))), None, draw(numbers(64)))
     if accepted:
         one = actions(matched, [*REGISTERS, "metadata", "eth_dst", "eth_src", "in_port", *written], version,
-                      st.sampled_from([*ports, IN_PORT]), st.sampled_from(list(groups)), st.integers(0, 253))
+                      st.sampled_from([*ports, IN_PORT]), st.sampled_from(list(groups)), st.integers(0, 253),
+                      anything=False)
+        has_tag = any(item.field == "vlan_tci" and item.value & 0x1000 for item in condition)
+        last, meters = draw(carried(needed, has_tag)), st.sampled_from([meter.id for meter in METERS])
     else:
-        one = actions(matched)
+        one, last, meters = actions(matched), (), numbers(32)
+    first = draw(st.lists(st.builds(Meter, meters), max_size=1))
     goto = draw(st.one_of(st.none(), st.integers(table + 1, 253)))
-    return Flow(table, draw(numbers(16)), draw(matches(needed, matched)),
-                tuple(draw(st.lists(one, max_size=6))), goto, draw(numbers(64)))
+    return Flow(*place, (*first, *draw(st.lists(one, max_size=6)), *last), goto, draw(numbers(64)))
+
+
+@st.composite
+def meters(draw: st.DrawFn) -> MeterConfig:
+    """Any meter."""
+    number, rate = draw(st.integers(1, 0xFFFF0000)), draw(st.integers(1, 0xFFFFFFFF))
+    return MeterConfig(number, rate, draw(numbers(32)), draw(st.booleans()))
 
 
 @st.composite

@@ -19,11 +19,12 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from controller_app.api import views
+from controller_app.api import steering_views, views
 from controller_app.api.problems import Refused, document, install
 from controller_app.model.position import Diagnostic
 from controller_app.policy.source_text import MAX_BYTES
-from controller_app.runtime.conductor import Computed, Conductor
+from controller_app.runtime.computed import Computed
+from controller_app.runtime.conductor import Conductor
 from controller_app.runtime.control import Runtime
 from controller_app.runtime.intent import Intent
 from controller_app.runtime.live_trace import live_trace
@@ -114,6 +115,11 @@ def create_app(runtime: Runtime, token: str | None = None) -> FastAPI:
             return document(503, "Not ready", said)
         return PlainTextResponse("ok\n")
 
+    @app.get("/metrics", response_class=PlainTextResponse)
+    def metrics() -> Response:
+        """Counters for Prometheus."""
+        return PlainTextResponse(runtime.call(steering_views.metrics), media_type="text/plain; version=0.0.4")
+
     @app.get("/api/v1/policies/{name}", response_class=PlainTextResponse)
     def get_policy(name: str) -> Response:
         """A policy as it was applied."""
@@ -165,6 +171,11 @@ def create_app(runtime: Runtime, token: str | None = None) -> FastAPI:
     def topology() -> dict[str, Any]:
         """Switches, usable links and hosts."""
         return runtime.call(views.topology)
+
+    @app.get("/api/v1/labels")
+    def labels() -> dict[str, Any]:
+        """The names behind the numbers in labels, for reading captures."""
+        return runtime.call(steering_views.labels)
 
     @app.get("/api/v1/flows")
     def flows(switch: str | None = None) -> dict[str, Any]:

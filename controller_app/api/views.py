@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from controller_app.api import steering_views
 from controller_app.model.flow import Flow
-from controller_app.model.policy import Party, Selector
+from controller_app.model.policy import Party, Selector, Verdict
 from controller_app.model.position import Diagnostic
 from controller_app.pipeline.cookies import object_name
 from controller_app.pipeline.ofctl import format_actions, format_match
@@ -65,6 +66,7 @@ def switches(conductor: Conductor) -> Document:
                 "flows": 0 if wanted is None else len(wanted.flows),
                 "groups": 0 if wanted is None else len(wanted.groups),
                 "foreign_flows": 0 if conversation is None else conversation.foreign_flows,
+                **steering_views.facts(conductor, conversation),
                 "ports": [
                     {"number": port.number, "name": port.name, "up": port.up}
                     for _, port in sorted(ports.get(switch.dpid, {}).items())
@@ -91,6 +93,7 @@ def hosts(conductor: Conductor) -> Document:
                 "ips": [str(ip) for ip in host.ips],
                 "mac": host.mac,
                 "declared": conductor.is_declared(host.name),
+                "refused": steering_views.refused_of(conductor, host),
                 "tenant": None if member is None else member.tenant,
                 "network": None if member is None else member.network,
             }
@@ -112,6 +115,8 @@ def functions(conductor: Conductor) -> Document:
                     "tenant": tenant.name,
                     "kind": function.kind,
                     "mode": function.mode,
+                    "handover": function.handover,
+                    "on_failure": function.on_failure,
                     "instances": [
                         {"name": i.name, "host": i.host, "weight": i.weight, "slots": slots[i.name]}
                         for i in function.instances.values()
@@ -129,7 +134,7 @@ def chains(conductor: Conductor) -> Document:
                 "name": chain.name,
                 "tenant": tenant.name,
                 "through": list(chain.through),
-                "return": chain.returns,
+                "return": chain.returns if isinstance(chain.returns, str) else list(chain.returns),
                 "transport": chain.transport,
                 "stickiness": chain.stickiness,
                 "spread": chain.spread,
@@ -151,7 +156,9 @@ def classifiers(conductor: Conductor) -> Document:
                 "from": _party(item.source),
                 "to": _party(item.destination),
                 "traffic": [_traffic(t.protocol, t.low, t.high) for t in item.traffic],
-                "then": item.then.action if item.then.chain is None else {"chain": item.then.chain},
+                "dscp": list(item.dscp),
+                "after": item.after,
+                "then": _verdict(item.then),
                 "priority": item.priority,
                 "position": str(item.where),
             }
@@ -239,6 +246,7 @@ KINDS = {
     "chains": chains,
     "classifiers": classifiers,
     "services": services,
+    "service-routers": steering_views.service_routers,
     "policies": policies,
     "revisions": revisions,
 }
@@ -260,6 +268,15 @@ def _party(party: Party) -> str | Document:
         return "any"
     value = party.value.text if isinstance(party.value, Selector) else str(party.value)
     return {party.kind: value}
+
+
+def _verdict(verdict: Verdict) -> str | Document:
+    """As it is written: one word, or what is done with what passes."""
+    more = {"limit": verdict.limit, "dscp": verdict.dscp, "queue": verdict.queue}
+    marks = {key: value for key, value in more.items() if value is not None}
+    if verdict.chain is not None:
+        return {"chain": verdict.chain, **marks}
+    return {verdict.action: True, **marks} if marks else verdict.action
 
 
 def _traffic(protocol: str, low: int, high: int) -> str:

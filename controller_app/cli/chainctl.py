@@ -19,8 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-VERBS = ("validate", "path", "compile", "verify", "trace", "plan", "apply", "delete", "get", "lab", "doctor")
-LATER = ("export", "history", "rollback", "describe", "top", "events", "net", "endpoint", "service", "label", "decode")
+VERBS = ("validate", "path", "compile", "verify", "trace", "plan", "apply", "delete", "get", "decode", "lab", "doctor")
+LATER = ("export", "history", "rollback", "describe", "top", "events", "net", "endpoint", "service", "label")
 _COMMON = {"--controller": "controller", "--token": "token", "-o": "output", "--output": "output"}
 
 
@@ -106,6 +106,7 @@ def _register(verb: str | None) -> None:
     if app.registered_commands:
         return
     from controller_app.cli import live, offline
+    from controller_app.cli.decode import decode
     from controller_app.cli.doctor import doctor
 
     for name, command in (
@@ -118,6 +119,7 @@ def _register(verb: str | None) -> None:
         ("apply", live.apply),
         ("delete", live.delete),
         ("get", live.get),
+        ("decode", decode),
         ("doctor", doctor),
     ):
         app.command(name)(command)

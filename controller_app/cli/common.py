@@ -46,6 +46,13 @@ Token = Annotated[str | None, typer.Option("--token", help="Its token, or CHAINC
 Output = Annotated[str | None, typer.Option("-o", "--output", metavar="table|json|yaml", help="The format.")]
 Topologies = Annotated[list[str] | None, typer.Option("-t", "--topology", metavar="FILE", help="Repeatable.")]
 Policies = Annotated[list[str] | None, typer.Option("-p", "--policy", metavar="FILE", help="Repeatable.")]
+SymmetricHash = Annotated[
+    bool,
+    typer.Option(
+        "--symmetric-hash/--no-symmetric-hash",
+        help="Whether switches' own hash chooses slots (default), or one that all compute alike.",
+    ),
+]
 
 
 def controller_url(given: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -11,8 +12,10 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from controller_app.cli.common import Controller, Output, Token, emit_document, emit_table, output_format, stop
+from controller_app.openflow.versions import Version, faults_of, read_version
 
 _PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/local/sbin"))
 _COMMAND_TIME = 5  # seconds
@@ -26,16 +29,11 @@ TOOLS = {
     "ip": "iproute2",
 }
 PORTS = {6653: "OpenFlow (chain-manager --ofp-tcp-listen-port)", 8080: "REST (chain-manager --api-listen)"}
-# (first version with the fault, first without), what happens, what to do
-FAULTS: tuple[tuple[tuple[int, ...], tuple[int, ...], str], ...] = (
-    (
-        (3, 1, 0),
-        (3, 1, 1),
-        "userspace conntrack of this version can abort ovs-vswitchd: never commit connections "
-        "with source NAT on it (Chainsteer does not)",
-    ),
-    ((0,), (2, 17, 0), "select groups have fewer than 256 slots in this version, and chains need 256"),
-)
+FULL_MTU = 1500  # of a packet that hosts send
+CARRIED_MTU = 1600  # that fits such a packet with any transport's header
+# How the kernel hashes (Datapath.capabilities:max_hash_alg): 0 is dp_hash, not symmetric; 1 and more also symmetric
+_SYMMETRIC_ALGORITHM = 1
+_NEEDED = ("ct_state", "ct_state_nat", "recirc", "check_pkt_len")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +64,12 @@ def examine() -> Iterator[Finding]:
         _rights,
         _open_vswitch,
         _datapath,
+        _capabilities,
         _mininet,
         _tools,
         _ports,
         _mtu,
+        _port_mtus,
     )
     for check in checks:
         yield from check()
@@ -113,14 +113,13 @@ def _open_vswitch() -> Iterator[Finding]:
         return
     name = ".".join(map(str, version))
     yield Finding("Open vSwitch", "ok", f"version {name}")
-    for since, until, what in FAULTS:
-        if since <= version < until:
-            yield Finding(
-                "Open vSwitch faults",
-                "warning",
-                f"{name}: {what}",
-                f"use Open vSwitch {'.'.join(map(str, until))} or newer, from a newer release of your distribution",
-            )
+    for fault in faults_of(version):
+        yield Finding(
+            "Open vSwitch faults",
+            "warning",
+            f"{name}: {fault.what}",
+            f"use Open vSwitch {'.'.join(map(str, fault.until))} or newer, from a newer release of your distribution",
+        )
     if _run("ovs-vsctl", "--timeout=2", "--no-wait", "show") is None:
         yield Finding(
             "Open vSwitch runs",
@@ -139,10 +138,9 @@ def _open_vswitch() -> Iterator[Finding]:
         yield Finding("Open vSwitch runs", "ok", "yes")
 
 
-def parse_version(text: str) -> tuple[int, ...] | None:
+def parse_version(text: str) -> Version | None:
     """(3, 1, 0) from what `ovs-vswitchd --version` prints."""
-    found = re.search(r"\(Open vSwitch\) (\d+)\.(\d+)\.(\d+)", text)
-    return None if found is None else tuple(int(part) for part in found.groups())
+    return read_version(text.partition("(Open vSwitch) ")[2])
 
 
 def _datapath() -> Iterator[Finding]:
@@ -171,6 +169,49 @@ def _datapath() -> Iterator[Finding]:
         "interface (labs do it themselves)",
         "ethtool -K IFACE tx off",
     )
+
+
+def _capabilities() -> Iterator[Finding]:
+    """What Open vSwitch's database tells of its datapaths (ovs-vswitchd.conf.db(5), table Datapath)."""
+    told = _ovsdb("Datapath", "capabilities")
+    for (capabilities,) in told:
+        known = dict(capabilities[1]) if isinstance(capabilities, list) and capabilities[:1] == ["map"] else {}
+        if not known:
+            continue
+        lacking = [name for name in _NEEDED if known.get(name) == "false"]
+        algorithm = known.get("max_hash_alg", "")
+        symmetric = algorithm.isdecimal() and int(algorithm) >= _SYMMETRIC_ALGORITHM
+        said = f"max_hash_alg={algorithm or 'not told'}"
+        if algorithm and not symmetric:
+            yield Finding(
+                "datapath hash",
+                "warning",
+                f"{said}: not the same in both directions; found by the controller, which then uses the portable way",
+                "chain-manager --no-symmetric-hash  # or ovs-vsctl set bridge NAME datapath_type=netdev",
+            )
+        else:
+            yield Finding("datapath hash", "ok", said)
+        if lacking:
+            yield Finding(
+                "datapath capabilities",
+                "warning",
+                f"without {', '.join(lacking)}: stickiness and services need them",
+                "ovs-vsctl set bridge NAME datapath_type=netdev",
+            )
+        else:
+            yield Finding("datapath capabilities", "ok", ", ".join(sorted(n for n, v in known.items() if v == "true")))
+
+
+def _ovsdb(table: str, *columns: str) -> list[list[Any]]:
+    """The rows of a table of the Open vSwitch on this machine; none when it does not run."""
+    listed = f"--columns={','.join(columns)}"
+    text = _run("ovs-vsctl", "--timeout=2", "--no-wait", "--format=json", listed, "list", table)
+    try:
+        document = json.loads(text or "{}")
+        order = [document["headings"].index(column) for column in columns]
+        return [[row[place] for place in order] for row in document["data"]]
+    except (ValueError, KeyError, TypeError, IndexError):
+        return []
 
 
 def parse_release(text: str) -> tuple[int, int] | None:
@@ -229,3 +270,26 @@ def _mtu() -> Iterator[Finding]:
         yield Finding("MTU", "warning", f"below 1500: {', '.join(small)}", f"ip link set dev {first} mtu 1500")
     else:
         yield Finding("MTU", "ok", "1500 or more everywhere")
+
+
+def _port_mtus() -> Iterator[Finding]:
+    """Ports of bridges that take no full packet with the header of a transport.
+
+    The userspace datapath sends nothing longer than a port's MTU; a plain 802.1Q tag passes all the same.
+    """
+    small = []
+    for name, kind, mtu in _ovsdb("Interface", "name", "type", "mtu"):
+        if isinstance(mtu, int) and FULL_MTU <= mtu < CARRIED_MTU and kind not in ("internal", "patch"):
+            small.append(str(name))
+    if small:
+        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+        yield Finding(
+            "port MTU",
+            "warning",
+            f"{', '.join(small[:5])}{more}: below {CARRIED_MTU}, so packets of {FULL_MTU} bytes are lost on chains "
+            "with transport mpls or nsh (vlan and mac pass); "
+            "declare `mtu` at links so that senders are told, or make room",
+            f"ovs-vsctl set interface {small[0]} mtu_request={CARRIED_MTU}  # at both ends of each link",
+        )
+    elif _ovsdb("Interface", "name"):
+        yield Finding("port MTU", "ok", f"packets of {FULL_MTU} bytes fit with any transport")

@@ -87,6 +87,9 @@ def run(
     policy: PolicyOption = None,
     out: OutOption = None,
     repeat: Annotated[int, typer.Option("--repeat", min=1, help="Run it this often.")] = 1,
+    symmetric_hash: Annotated[
+        bool, typer.Option(help="As for chain-manager; without it connections are hashed the portable way.")
+    ] = True,
 ) -> None:
     """Build a lab, run its traffic, check, report. Exit 0 when every check passed."""
     _need_root("run")
@@ -98,8 +101,9 @@ def run(
 
         with termination_as_interrupt():
             passed = run_repeatedly(
-                name, repeat, _wide(), Console(stderr=True), policy=policy, out=out, cli=cli, keep=keep
-            )
+                name, repeat, _wide(), Console(stderr=True), policy=policy, out=out, cli=cli, keep=keep,
+                options=() if symmetric_hash else ("--no-symmetric-hash",),
+            )  # fmt: skip
     raise typer.Exit(0 if passed else 1)
 
 

@@ -30,14 +30,24 @@ Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Policy file
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "switches": (
         ("switch", "sw"),
-        ("name", "dpid", "connected", "in_sync", "flows", "groups", "foreign_flows", "problem"),
+        (
+            "name", "dpid", "connected", "in_sync", "flows", "groups", "foreign_flows", "version", "hash", "faults",
+            "refused", "problem",
+        ),
     ),
     "links": (("link",), ("name", "cost", "latency", "bandwidth", "kind")),
-    "hosts": (("host",), ("name", "attach", "ips", "mac", "tenant", "network", "declared")),
+    "hosts": (("host",), ("name", "attach", "ips", "mac", "tenant", "network", "declared", "refused")),
     "functions": (("function", "fn"), ("name", "tenant", "kind", "mode", "instances")),
     "chains": (("chain",), ("name", "tenant", "through", "return", "transport", "stickiness", "classifiers")),
-    "classifiers": (("classifier",), ("name", "tenant", "from", "to", "traffic", "then", "priority", "position")),
+    "classifiers": (
+        ("classifier",),
+        ("name", "tenant", "from", "to", "traffic", "after", "then", "priority", "position"),
+    ),
     "services": (("service", "svc"), ("name", "tenant", "ips", "ports", "selector", "providers")),
+    "service-routers": (
+        ("service-router", "router"),
+        ("name", "kind", "tenant", "network", "covers", "gateways", "functions"),
+    ),
     "policies": (("policy",), ("name", "file")),
     "flows": (("flow",), ("switch", "table", "priority", "match", "actions", "object")),
 }
@@ -190,8 +200,25 @@ def _row(item: dict[str, Any], columns: Sequence[str]) -> list[Any]:
             value = [f"{i['name']} ({i['slots']}/256)" if i["slots"] else i["name"] for i in value]
         elif column == "providers":
             value = [f"{i['endpoint']} ({i['slots']}/256)" for i in value]
+        elif column == "functions":
+            value = [_next_hops(function) for function in value]
+        elif column == "refused" and isinstance(value, list):
+            at = ["" if place["port"] is None else f" at {place['port']}" for place in value]
+            value = [f"{place['reason']}{where}: {place['frames']}" for place, where in zip(value, at, strict=True)]
         row.append(value)
     return row
+
+
+def _next_hops(function: dict[str, Any]) -> str:
+    """A function of a service router: its instances with their ports, and what the ways to them cost."""
+    hops = []
+    for instance in function["instances"]:
+        ports = " ".join(f"{arm} {end}" for arm, end in instance["ports"].items()) or "nowhere"
+        costs = ", ".join(
+            f"{'no way' if cost is None else f'{cost:g}'} from {edge}" for edge, cost in instance["costs"].items()
+        )
+        hops.append(f"{instance['name']} ({ports}{'; ' + costs if costs else ''})")
+    return f"{function['name']} > {' | '.join(hops)}"
 
 
 def trace(

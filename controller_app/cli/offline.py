@@ -13,6 +13,7 @@ from controller_app.cli.common import (
     Failure,
     Output,
     Policies,
+    SymmetricHash,
     Token,
     Topologies,
     emit,
@@ -125,10 +126,13 @@ def path(
     topology: Topologies = None,
     policy: Policies = None,
     output: Output = None,
+    symmetric_hash: SymmetricHash = True,
     controller: Controller = None,
     token: Token = None,
 ) -> None:
-    """The chosen instance paths with their switches and cost, and why a candidate was rejected."""
+    """The chosen instance paths with their switches and cost, and why a candidate was rejected. They are the same
+    whichever hash chooses among them."""
+    del symmetric_hash
     from controller_app.pipeline.paths import paths
 
     chosen = output_format(output)
@@ -161,17 +165,18 @@ def compile_command(
     policy: Policies = None,
     output: Annotated[str, typer.Option("-o", "--output", metavar="ovs|json", help="The format.")] = "ovs",
     out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="Where the files go.")] = None,
+    symmetric_hash: SymmetricHash = True,
     controller: Controller = None,
     token: Token = None,
 ) -> None:
-    """The full flow state, for `ovs-ofctl add-groups` and `add-flows`, or as JSON."""
+    """The full flow state, for `ovs-ofctl add-meter`, `add-groups` and `add-flows`, or as JSON."""
     from controller_app.pipeline.compile import compile as compile_policy
-    from controller_app.pipeline.ofctl import format_state
+    from controller_app.pipeline.ofctl import format_meters, format_state
 
     if output not in ("ovs", "json"):
         raise Failure(f"-o {output}: choose ovs or json")
     loaded, network = load(topology, policy)
-    state, allocation = compile_policy(loaded, network)
+    state, allocation = compile_policy(loaded, network, portable=not symmetric_hash)
     files: dict[str, str] = {}
     if output == "json":
         import json
@@ -180,6 +185,8 @@ def compile_command(
     else:
         for name, switch in state.items():
             files[f"{name}.flows"], files[f"{name}.groups"] = format_state(switch)
+            if switch.meters:
+                files[f"{name}.meters"] = format_meters(switch)
     if out is None:
         for name, text in files.items():
             emit(f"# {name}\n{text}" if output == "ovs" else text)
@@ -200,7 +207,7 @@ def state_document(state: FlowState, allocation: Allocation) -> dict[str, Any]:
 
 def _switch_document(state: SwitchState, allocation: Allocation) -> dict[str, Any]:
     from controller_app.pipeline.cookies import object_name
-    from controller_app.pipeline.ofctl import format_actions, format_group, format_match
+    from controller_app.pipeline.ofctl import format_actions, format_group, format_match, format_meter
     from controller_app.pipeline.tables import TABLE_NAMES
 
     flows = [
@@ -219,7 +226,17 @@ def _switch_document(state: SwitchState, allocation: Allocation) -> dict[str, An
         {"id": group.id, "type": group.kind, "buckets": len(group.buckets), "text": format_group(group)}
         for _, group in sorted(state.groups.items())
     ]
-    return {"flows": flows, "groups": groups, "meters": []}
+    meters = [
+        {
+            "id": meter.id,
+            "rate": meter.rate,
+            "burst": meter.burst,
+            "unit": "pktps" if meter.packets else "kbps",
+            "text": format_meter(meter),
+        }
+        for _, meter in sorted(state.meters.items())
+    ]
+    return {"flows": flows, "groups": groups, "meters": meters}
 
 
 def verify(
@@ -230,20 +247,25 @@ def verify(
         typer.Option(
             "--dump",
             metavar="DIR",
-            help="Check what the switches hold: <switch>.flows and .groups, as dump-flows and dump-groups print them.",
+            help="Check what the switches hold: <switch>.flows, .groups and .meters, as dump-flows, dump-groups and "
+            "dump-meters print them.",
         ),
     ] = None,
+    symmetric_hash: SymmetricHash = True,
     output: Output = None,
     controller: Controller = None,
     token: Token = None,
 ) -> None:
     """Walk every class of packets and compare with the policy. Exit 1 with a counterexample where it fails."""
+    from controller_app.pipeline.compile import compile as compile_policy
     from controller_app.verification.verify import verify as check
 
     chosen = output_format(output)
     loaded, network = load(topology, policy)
-    state = None if dump is None else read_dump(dump, network)
-    report = check(loaded, network, state)
+    if dump is None:
+        report = check(loaded, network, *compile_policy(loaded, network, portable=not symmetric_hash))
+    else:
+        report = check(loaded, network, read_dump(dump, network))
     document = report.to_json()
     if chosen != "table":
         emit_document(document, chosen)
@@ -263,13 +285,12 @@ def verify(
 
 def read_dump(directory: str, topology: Topology) -> FlowState:
     """What ovs-ofctl printed for each switch. Failure where that cannot be read."""
-    from controller_app.model.flow import SwitchState
+    from controller_app.pipeline.ofctl import parse_state
     from controller_app.pipeline.ofctl_names import OfctlError
-    from controller_app.pipeline.ofctl_parse import parse_flows, parse_groups
 
     state: dict[str, SwitchState] = {}
     for name in topology.switches:
-        files = [Path(directory) / f"{name}.{kind}" for kind in ("flows", "groups")]
+        files = [Path(directory) / f"{name}.{kind}" for kind in ("flows", "groups", "meters")]
         texts = []
         for file in files:
             try:
@@ -283,10 +304,9 @@ def read_dump(directory: str, topology: Topology) -> FlowState:
             except (OSError, UnicodeDecodeError) as error:
                 raise Failure(f"{file}: cannot be read: {error}") from None
         try:
-            flows, groups = parse_flows(texts[0]), parse_groups(texts[1])
+            state[name] = parse_state(texts[0], texts[1], meters=texts[2])
         except OfctlError as error:
             raise Failure(f"{directory}/{name}: {error}") from None
-        state[name] = SwitchState({flow.key: flow for flow in flows}, {group.id: group for group in groups})
     return state
 
 

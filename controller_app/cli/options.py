@@ -15,7 +15,7 @@ from controller_app.settings import Settings, SettingsError
 
 _LISTS = ("topology", "policy", "apps")
 _NUMBERS = ("ofp_tcp_listen_port", "ofp_ssl_listen_port")
-_SWITCHES = ("observe_links", "verbose")
+_SWITCHES = ("observe_links", "symmetric_hash", "verbose")
 _NAMES = [*(field.name for field in fields(Settings)), "apps"]
 
 _DESCRIPTION = """\
@@ -46,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     option("--state", metavar="DIR", help="where to remember what was learned; made if absent")
     option("--api-listen", metavar="HOST:PORT", help="REST API (default 127.0.0.1:8080)")
     option("--observe-links", action=argparse.BooleanOptionalAction, help="discover links by LLDP (default on)")
+    option("--symmetric-hash", action=argparse.BooleanOptionalAction,
+           help="use the switches' own hash where it is the same in both directions and on all of them (default on); "
+                "without it connections are hashed the portable way")
     option("--config", metavar="FILE", help="read options from a file")
     option("--verbose", action="store_true", help="log everything")
     openflow = parser.add_argument_group("switches").add_argument

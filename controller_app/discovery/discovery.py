@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from controller_app.discovery import frames
+from controller_app.discovery.arms import Arms
 from controller_app.discovery.asking import Asking, Edge, flood
 from controller_app.discovery.hosts import Expected, FoundHost, Hosts
 from controller_app.discovery.links import INTERVAL, Links
@@ -26,13 +27,15 @@ class Declared(NamedTuple):
     """What topology and policy say, as far as discovery needs it.
 
     host_ports and link_ports are those the topology file gives away; quiet are ports where nobody is asked
-    for an address (functions, and hosts of other networks).
+    for an address (functions, and hosts of other networks); arms are ports of functions that have addresses of
+    their own, but send other hosts' packets too.
     """
 
     host_ports: frozenset[PortId] = frozenset()
     link_ports: frozenset[PortId] = frozenset()
     quiet: frozenset[PortId] = frozenset()
     expected: Expected = Expected()
+    arms: frozenset[PortId] = frozenset()
 
 
 class Discovery:
@@ -42,6 +45,7 @@ class Discovery:
         self._links = Links(key, observe, interval)
         self._hosts = Hosts(gateway_mac)
         self._asking = Asking(self._hosts)
+        self._arms = Arms(gateway_mac)
         self._gateway_mac = gateway_mac
         self._declared = Declared()
         self._waiting: deque[tuple[PortId, bytes, float]] = deque(maxlen=MAX_WAITING_FRAMES)
@@ -122,6 +126,9 @@ class Discovery:
         """Time went by. Call it a few times a second."""
         effects: list[Effect] = list(self._links.tick(now))
         effects += self._asking.tick(now)
+        expected = self._declared.expected
+        arms = {place: expected.at[place] for place in self._declared.arms}
+        effects += self._arms.tick(arms, self._links.switches, self._heard_of, expected.gateway_for, now)
         for _ in range(len(self._waiting)):
             place, data, since = self._waiting.popleft()
             if now - since <= LONGEST_WAIT:
@@ -133,6 +140,9 @@ class Discovery:
         return self._asking.confirmed(revision, now)
 
     # -- hosts ---------------------------------------------------------------------------------------------
+
+    def _heard_of(self, ip: IPAddress) -> bool:
+        return self._hosts.at(ip) is not None
 
     def _at_port(self, place: PortId, data: bytes, since: float, now: float) -> list[Effect]:
         at_edge = self._links.at_edge(place, now)
@@ -153,6 +163,8 @@ class Discovery:
         before = self._hosts.revision
         content = frame.content
         speaker, own = frame.eth_src, _own_address(frame)
+        if place in self._declared.arms and own not in self._declared.expected.at[place].ips:
+            own = None  # it sends on what others sent
         moved = own is not None and (known := self._hosts.at(own)) is not None and known.mac != speaker
         believed, said = self._hosts.learn(place, speaker, own, now)
         effects: list[Effect] = [Notice(said)] if said else []

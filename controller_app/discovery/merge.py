@@ -127,11 +127,14 @@ def _hosts(
     )
     owners: dict[str | IPAddress, str] = {}
     for host in hosts.values():
-        owners.update(dict.fromkeys((host.mac.lower(), *host.ips) if host.mac else host.ips, host.name))
+        macs = [mac.lower() for mac in (host.mac, host.out_mac) if mac]
+        owners.update(dict.fromkeys((*macs, *host.ips, *host.out_ips), host.name))
 
     def claims(host: Host, found: FoundHost) -> bool:
         """What a host lacks becomes its own, unless some of it is another's."""
-        mine = () if host.mac else (mac_text(found.mac),), () if host.ips else found.ips
+        arm = _arm(found)
+        has_mac, has_ips = (host.out_mac, host.out_ips) if arm == "out" else (host.mac, host.ips)
+        mine = () if has_mac else (mac_text(found.mac),), () if has_ips else found.ips
         for claim in (new := (*mine[0], *mine[1])):
             if owners.get(claim, host.name) != host.name:
                 problems.append(
@@ -142,15 +145,33 @@ def _hosts(
         return True
 
     for found in _speakers(observed.hosts, topology.hosts):
-        known = topology.hosts.get(found.declared) if found.declared else None
-        if known is not None:
+        known = hosts.get(_declared(found) or "")
+        if known is not None and known.name in topology.hosts:
             if claims(known, found):
-                hosts[known.name] = replace(known, mac=known.mac or mac_text(found.mac), ips=known.ips or found.ips)
+                hosts[known.name] = _filled(known, found)
         elif found.ips and found.place.dpid in names and found.place not in ports and found.name not in hosts:
             attach = {"": End(names[found.place.dpid], found.place.port)}
             if claims(Host(found.name, attach), found):
                 hosts[found.name] = Host(found.name, attach, found.ips, mac_text(found.mac))
     return hosts, ports
+
+
+def _declared(found: FoundHost) -> str | None:
+    """The name of the declared host of which this is one, or one arm."""
+    return None if found.declared is None else found.declared.partition(":")[0]
+
+
+def _arm(found: FoundHost) -> str:
+    """Which arm of it, as in HOST:out; empty for the first, or only, one."""
+    return "" if found.declared is None else found.declared.partition(":")[2]
+
+
+def _filled(host: Host, found: FoundHost) -> Host:
+    """A declared host with what its declaration leaves open."""
+    mac = mac_text(found.mac)
+    if _arm(found) == "out":
+        return replace(host, out_mac=host.out_mac or mac, out_ips=host.out_ips or found.ips)
+    return replace(host, mac=host.mac or mac, ips=host.ips or found.ips)
 
 
 def _speakers(found: tuple[FoundHost, ...], declared: Mapping[str, Host]) -> list[FoundHost]:
@@ -159,8 +180,8 @@ def _speakers(found: tuple[FoundHost, ...], declared: Mapping[str, Host]) -> lis
     best: dict[str, tuple[bool, float, FoundHost]] = {}
     for host in found:
         name = host.declared
-        if name is not None and name in declared:
-            has_it, spoke = not set(host.ips).isdisjoint(declared[name].ips), host.spoke
+        if name is not None and (known := declared.get(_declared(host) or "")) is not None:
+            has_it, spoke = not set(host.ips).isdisjoint((*known.ips, *known.out_ips)), host.spoke
             if name not in best or (has_it, spoke) > best[name][:2]:
                 best[name] = has_it, spoke, host
     return [*(host for _, _, host in best.values()), *(host for host in found if host.declared not in best)]

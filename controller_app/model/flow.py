@@ -18,6 +18,7 @@ FIELD_BITS: Mapping[str, int] = {
     "in_port": 32,
     **{f"reg{n}": 32 for n in range(16)},
     "metadata": 64,
+    "conj_id": 32,
     "ct_state": 32,
     "ct_zone": 16,
     "ct_mark": 32,
@@ -25,9 +26,16 @@ FIELD_BITS: Mapping[str, int] = {
     "eth_dst": 48,
     "eth_src": 48,
     "eth_type": 16,
-    "vlan_tci": 16,
-    "ip_frag": 8,
+    "vlan_tci": 16,  # 0 without a tag; 0x1000 | vid | pcp << 13 with one
+    "mpls_label": 20,
+    "mpls_bos": 1,
+    "nsh_spi": 24,
+    "nsh_si": 8,
+    "nsh_c1": 32,
+    "ip_frag": 8,  # FRAG_ANY, FRAG_LATER
     "ip_proto": 8,
+    "ip_dscp": 6,
+    "ip_ttl": 8,
     "ipv4_src": 32,
     "ipv4_dst": 32,
     "ipv6_src": 128,
@@ -50,6 +58,8 @@ FIELD_BITS: Mapping[str, int] = {
     "nd_reserved": 32,
 }
 FIELD_ORDER: Mapping[str, int] = {name: position for position, name in enumerate(FIELD_BITS)}
+
+FRAG_ANY, FRAG_LATER = 0x01, 0x02  # bits of ip_frag (nw_frag in ovs-fields(7))
 
 # ct_state bits (ovs-fields(7)).
 CT_NEW, CT_EST, CT_REL, CT_RPL, CT_INV, CT_TRK = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
@@ -175,7 +185,86 @@ class CheckPacketLarger:
     target: SubField  # one bit wide
 
 
-Action = Output | ToGroup | SetField | Move | Resubmit | Ct | Clone | DecTtl | CheckPacketLarger
+@dataclass(frozen=True, slots=True)
+class PushVlan:
+    """Put an 802.1Q tag in front (TPID 0x8100, vid 0): set vlan_tci after it, with its bit 0x1000."""
+
+
+@dataclass(frozen=True, slots=True)
+class PopVlan:
+    """Take the outer 802.1Q tag off."""
+
+
+@dataclass(frozen=True, slots=True)
+class PushMpls:
+    """Put an MPLS label stack entry (RFC 3032) on top, behind VLAN tags; the ether type becomes 0x8847. It begins with
+    the label below it. A fourth entry voids all that the packet's rules do (Open vSwitch holds 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PopMpls:
+    """Take the top entry off; what comes next is of this ether type (0x8847 while entries are left)."""
+
+    eth_type: int
+
+
+@dataclass(frozen=True, slots=True)
+class EncapNsh:
+    """Put an NSH (RFC 8300, MD type 1, TTL 63, SI 255) around the Ethernet frame, and a new Ethernet header
+    with addresses of zeros around that: what is written to eth_dst or eth_src after it is the outer one's."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecapNsh:
+    """Take the outer Ethernet header and the NSH off. The inner frame is seen after a Resubmit or goto only: until then
+    its fields may not be named. Within Clone, or a bucket, see verification/faults.py; with a VLAN tag before the NSH
+    all is void."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecNshTtl:
+    """Decrement the NSH's TTL; at 0 or 1 the packet goes to the controller instead (as invalid TTL) and this list ends
+    (RFC 8300 2.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """Pass a meter; what is above its rate ends here. In OpenFlow 1.3 an instruction: the first action of a flow, once,
+    never within Clone or a bucket. The meter must exist before the flow."""
+
+    meter: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetQueue:
+    """The queue of whatever port the packet leaves by."""
+
+    queue: int
+
+
+@dataclass(frozen=True, slots=True)
+class Multipath:
+    """Write a hash of addresses, protocol and ports, the same for both directions and on every switch
+    (`multipath(symmetric_l3l4+udp,0,modulo_n,256,0,target)`), into 8 bits: the slot."""
+
+    target: SubField
+
+
+@dataclass(frozen=True, slots=True)
+class Conjunction:
+    """This flow is a member of dimension `clause` (1 up) of `of` (2 to 64) of the conjunctive match `id`
+    (ovs-actions(7)); the flow that matches conj_id says what is done. Such a flow has no other actions and no goto."""
+
+    id: int
+    clause: int
+    of: int
+
+
+Action = (
+    Output | ToGroup | SetField | Move | Resubmit | Ct | Clone | DecTtl | CheckPacketLarger
+    | PushVlan | PopVlan | PushMpls | PopMpls | EncapNsh | DecapNsh | DecNshTtl | Meter | SetQueue | Multipath
+    | Conjunction
+)  # fmt: skip
 
 
 class FlowKey(NamedTuple):
@@ -220,12 +309,24 @@ class Group:
     buckets: tuple[Bucket, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class MeterConfig:
+    """A meter with one band that drops. `rate` (1 up) in kbit/s, or packets per second when `packets`; `burst` in the
+    same unit (kbit, packets), 0 for none given."""
+
+    id: int
+    rate: int
+    burst: int
+    packets: bool = False
+
+
 @dataclass(frozen=True)
 class SwitchState:
     """Everything of ours on one switch."""
 
     flows: Mapping[FlowKey, Flow] = field(default_factory=dict)
     groups: Mapping[int, Group] = field(default_factory=dict)
+    meters: Mapping[int, MeterConfig] = field(default_factory=dict)
 
 
 FlowState = Mapping[str, SwitchState]  # by switch name

@@ -17,6 +17,20 @@ class Network:
     subnets: tuple[IPNetwork, ...] = ()
     gateways: tuple[IPAddress, ...] = ()
     kind: str = "hosts"
+    insert: tuple[str, ...] = ()  # functions that all that leaves the network goes through
+    where: Position = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of a network, by prefix or by the labels of its endpoints (one of the two). What leaves it goes
+    through `insert`, which counts instead of the network's own."""
+
+    name: str
+    network: str
+    cidr: IPNetwork | None = None
+    selector: Selector | None = None
+    insert: tuple[str, ...] = ()
     where: Position = field(default=NOWHERE, compare=False)
 
 
@@ -44,23 +58,32 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A service function (RFC 7665): its kind is for people, its mode decides how packets reach it."""
+    """A service function (RFC 7665): its kind is for people, its mode decides how packets reach it.
+
+    mode: transparent (two arms, a bump in the wire), routed (addressed by its MAC, one arm or two), tap (gets
+    copies), nsh (speaks RFC 8300 itself), translating (changes addresses: NAT, terminating proxies).
+    handover: which destination MAC a transparent function sees: the label, or the original.
+    on_failure: when no instance is left, closed drops, open skips the function, reject tells the sender.
+    """
 
     name: str
     kind: str
     instances: Mapping[str, Instance]
-    mode: str = "transparent"  # or "tap"
+    mode: str = "transparent"
+    handover: str = "label"
+    on_failure: str = "closed"
     where: Position = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """An ordered list of functions and how packets travel along it."""
+    """An ordered list of functions and how packets travel along it. `returns`: symmetric, direct, or the
+    functions that replies meet, in the order they meet them."""
 
     name: str
     through: tuple[str, ...]
-    returns: str = "symmetric"  # or "direct"
-    transport: str = "mac"
+    returns: str | tuple[str, ...] = "symmetric"
+    transport: str = "mac"  # or vlan, mpls, nsh: what carries the next waypoint between switches
     stickiness: str = "connection"  # or "none"
     spread: str = "weight"
     where: Position = field(default=NOWHERE, compare=False)
@@ -86,7 +109,7 @@ class Selector:
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """One side of a classifier. `kind`: host, network, endpoint, selector, cidr, service or any;
+    """One side of a classifier. `kind`: host, network, segment, endpoint, selector, cidr, service or any;
     `value` is a name, a Selector, a prefix, or None for any."""
 
     kind: str
@@ -105,21 +128,31 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a classifier does: action "chain" (with its name), "allow" or "deny"."""
+    """What a classifier does: action "chain" (with its name), "allow", "deny" or "reject" (RST or ICMP to the
+    sender). What passes can be limited (bits per second, what is above is dropped), marked with a DSCP (RFC
+    2474) and put into a queue of every port it leaves by (ovs-vswitchd.conf.db(5), QoS)."""
 
     action: str
     chain: str | None = None
+    limit: float | None = None
+    dscp: int | None = None
+    queue: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """Which traffic, and what is done with it. No traffic listed means all of it."""
+    """Which traffic, and what is done with it. No traffic listed means all of it, no dscp any.
+
+    after: the classifier is for what comes out of this function, on whatever chain, and has no mirror.
+    """
 
     name: str
     source: Party
     destination: Party
     then: Verdict
     traffic: tuple[Traffic, ...] = ()
+    dscp: tuple[int, ...] = ()
+    after: str | None = None
     priority: int = 0
     where: Position = field(default=NOWHERE, compare=False)
 
@@ -154,7 +187,9 @@ class Tenant:
 
     name: str = "default"
     default_allow: bool = True
+    flood: tuple[str, ...] = ()  # "dhcp", "multicast": along a loop-free tree within the network
     networks: Mapping[str, Network] = field(default_factory=dict)
+    segments: Mapping[str, Segment] = field(default_factory=dict)
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     functions: Mapping[str, Function] = field(default_factory=dict)
     chains: Mapping[str, Chain] = field(default_factory=dict)

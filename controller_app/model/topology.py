@@ -54,6 +54,7 @@ class Link:
     bandwidth: float | None = None
     cost: float = 1
     kind: str = "wire"  # or "tunnel"
+    mtu: int | None = None  # largest IP packet it takes, in bytes; None where not known
     where: Position = field(default=NOWHERE, compare=False)
 
 
@@ -62,7 +63,10 @@ class Host:
     """Something attached to the network: a machine, a service function instance, or an uplink.
 
     `attach` maps arm to switch port: `{"": end}` for a host with one port, `{"in": end, "out": end}` for a
-    two-armed function. `mac` is lower case with colons, None where not known.
+    two-armed function. `mac` is lower case with colons, None where not known. A routed function's other arm
+    (`out`) has a MAC and addresses of its own; `mac` and `ips` are those of its first arm. `vlan`: its frames
+    carry this 802.1Q tag on its port, and only they are its. `declared`: its addresses were written down, so a
+    packet from another is forged.
     """
 
     name: str
@@ -70,7 +74,19 @@ class Host:
     ips: tuple[IPAddress, ...] = ()
     mac: str | None = None
     prefixes: tuple[IPNetwork, ...] = ()
+    out_mac: str | None = None
+    out_ips: tuple[IPAddress, ...] = ()
+    vlan: int | None = None
+    declared: bool = False
     where: Position = field(default=NOWHERE, compare=False)
+
+    def arm_mac(self, arm: str) -> str | None:
+        """The MAC of an arm: its own, or the host's."""
+        return self.out_mac or self.mac if arm == "out" else self.mac
+
+    def arm_ips(self, arm: str) -> tuple[IPAddress, ...]:
+        """The addresses of an arm."""
+        return self.out_ips if arm == "out" else self.ips
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Every function takes one whole message, header included, and raises WireError, and nothing else, when it is
 not what it should be. In flow and group replies each entry stands for itself: one that the model has no words
-for becomes an UnknownFlow or UnknownGroup, because it is someone else's and must be reported, not lost.
+for becomes an UnknownFlow, UnknownGroup or UnknownMeter, because it is someone else's and must be reported, not lost.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import NamedTuple
 
-from controller_app.model.flow import Action, Bucket, Flow, FlowKey, Group, Match
+from controller_app.model.flow import Action, Bucket, Flow, FlowKey, Group, Match, Meter, MeterConfig
 from controller_app.openflow.decode_parts import (
     UnknownWords,
     WireError,
@@ -24,13 +24,15 @@ from controller_app.openflow.error_names import error_name
 from controller_app.openflow.oxm import PCP_SHIFT, VID_MASK
 
 __all__ = ["BundleReply", "FlowEntry", "Header", "PacketIn", "Port", "PortStatus", "SwitchError",
-           "UnknownFlow", "UnknownGroup", "UnknownWords", "WireError", "bundle_reply", "decode_actions",
-           "decode_match", "error_message", "flow_mod", "flow_stats", "group_desc", "group_mod", "header",
-           "more_follows", "multipart_kind", "packet_in", "port_desc", "port_status"]
+           "UnknownFlow", "UnknownGroup", "UnknownMeter", "UnknownWords", "WireError", "bundle_reply",
+           "decode_actions", "decode_match", "error_message", "flow_mod", "flow_stats", "group_desc", "group_mod",
+           "header", "meter_config", "meter_mod", "more_follows", "multipart_kind", "packet_in", "port_desc",
+           "port_status"]
 
 ERROR, EXPERIMENTER, PACKET_IN, PORT_STATUS = 1, 4, 10, 12  # message types
 FLOW_MOD, GROUP_MOD, MULTIPART_REPLY, BARRIER_REPLY = 14, 15, 19, 21
-FLOW_STATS, GROUP_DESC, PORT_DESC = 1, 7, 13  # kinds of multipart
+METER_MOD = 29
+FLOW_STATS, GROUP_DESC, METER_CONFIG, PORT_DESC = 1, 7, 10, 13  # kinds of multipart
 
 _HEADER = Struct("!BBHI")
 _FLOW = Struct("!HBxIIHHHH4xQQQ")
@@ -39,6 +41,8 @@ _INSTRUCTION = Struct("!HH")
 _GROUP = Struct("!HBxI")
 _GROUP_MOD = Struct("!HBxI")
 _BUCKET = Struct("!HHII4x")
+_METER = Struct("!HHI")
+_BAND = Struct("!HHII")
 _PACKET_IN = Struct("!IHBBQ")
 _PORT = Struct("!I4x6s2x16sII24x")
 _ERROR = Struct("!HH")
@@ -85,6 +89,15 @@ class FlowEntry(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class UnknownGroup:
     """A group the model has no words for."""
+
+    id: int
+    why: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownMeter:
+    """A meter the model has no words for."""
 
     id: int
     why: str
@@ -213,6 +226,7 @@ def _flow_entry(entry: bytes) -> FlowEntry:
 
 def _instructions(data: bytes, at: int) -> tuple[tuple[Action, ...], int | None]:
     actions: tuple[Action, ...] = ()
+    meter: tuple[Action, ...] = ()
     goto = None
     while at < len(data):
         if at + 8 > len(data):
@@ -224,10 +238,12 @@ def _instructions(data: bytes, at: int) -> tuple[tuple[Action, ...], int | None]
             goto = data[at + 4]
         elif kind == 4 and not actions:
             actions = decode_actions(data, at + 8, at + length)
+        elif kind == 6 and not meter:
+            meter = (Meter(int.from_bytes(data[at + 4:at + 8], "big")),)
         else:
             raise UnknownWords(f"instruction of type {kind}")
         at += length
-    return actions, goto
+    return meter + actions, goto
 
 
 def group_desc(message: bytes) -> list[Group | UnknownGroup]:
@@ -258,6 +274,35 @@ def _group(number: int, kind: int, data: bytes, at: int) -> Group:
                               None if port == ANY else port))
         at += length
     return Group(number, KINDS[kind], tuple(buckets))
+
+
+def meter_config(message: bytes) -> list[MeterConfig | UnknownMeter]:
+    """The meters of one OFPMP_METER_CONFIG reply."""
+    meters: list[MeterConfig | UnknownMeter] = []
+    for entry in _entries(message, METER_CONFIG, 8):
+        _, flags, number = _METER.unpack_from(entry)
+        try:
+            meters.append(_meter(number, flags, entry))
+        except UnknownWords as unknown:
+            meters.append(UnknownMeter(number, str(unknown), entry))
+    return meters
+
+
+def _meter(number: int, flags: int, data: bytes) -> MeterConfig:
+    """The bands begin at octet 8, where there are any. Flag 8 asks for statistics and means nothing here."""
+    if len(data) != 24 or flags & 3 not in (1, 2) or flags & ~0xF:
+        raise UnknownWords(f"meter with flags {flags:#x} and {(len(data) - 8) // 16} bands")
+    kind, length, rate, burst = _BAND.unpack_from(data, 8)
+    if (kind, length) != (1, 16):
+        raise UnknownWords(f"meter band of type {kind}")
+    return MeterConfig(number, rate, burst if flags & 4 else 0, bool(flags & 2))
+
+
+def meter_mod(message: bytes) -> tuple[int, MeterConfig]:
+    """The command and the meter of an OFPT_METER_MOD that adds or changes one; see `flow_mod`."""
+    _expect(message, METER_MOD, 16)
+    command, flags, number = _METER.unpack_from(message, 8)
+    return command, _meter(number, flags, message[8:])
 
 
 def flow_mod(message: bytes) -> tuple[int, Flow]:

@@ -1,7 +1,7 @@
 """Matches and action lists from bytes. See `decode` for whole messages.
 
 Two things may be wrong with bytes. They are no OpenFlow: WireError. Or they say something the model has no
-word for, such as another controller's MPLS push: UnknownWords, which is a WireError too, so that a caller who
+word for, such as another controller's learn action: UnknownWords, which is a WireError too, so that a caller who
 wants to treat such a flow as opaque can tell the two apart.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from struct import Struct
 
+from controller_app.model.encapsulation import Step, fold
 from controller_app.model.flow import (
     CONTROLLER,
     FIELD_BITS,
@@ -17,31 +18,42 @@ from controller_app.model.flow import (
     Action,
     CheckPacketLarger,
     Clone,
+    Conjunction,
     Ct,
+    DecNshTtl,
     DecTtl,
     FieldMatch,
     Match,
     Move,
+    Multipath,
     Nat,
     Output,
+    PopMpls,
+    PopVlan,
+    PushMpls,
+    PushVlan,
     Resubmit,
     SetField,
+    SetQueue,
     SubField,
     ToGroup,
     full_mask,
 )
-from controller_app.openflow.encode import NICIRA
-from controller_app.openflow.oxm import FIELDS, HAS_MASK, PCP_SHIFT, VID_MASK, WIRE_BITS
+from controller_app.openflow.encode_parts import NICIRA
+from controller_app.openflow.oxm import FIELDS, PCP_SHIFT, VID_MASK, WIRE_BITS, read_header
 
 _TYPE = Struct("!HH")
 _VENDOR = Struct("!IH")
 _PORT = Struct("!IH")
-_MOVE = Struct("!HHHII")
+_MOVE = Struct("!HHH")
 _LOAD = Struct("!HIQ")
 _RESUBMIT = Struct("!HB")
 _CT = Struct("!HIHB3xH")
 _NAT = Struct("!2xHH")
 _CHECK = Struct("!HHI")
+_MULTIPATH = Struct("!HHHHHIHHI")
+_CONJUNCTION = Struct("!BBI")
+_PACKET_TYPES = {0x1894F: Step.ENCAP_NSH, 0: Step.ENCAP_ETHERNET}
 _NO_TABLE = 0xFF
 _MAX_DEPTH = 32  # nested clones; Open vSwitch allows a few more, nobody uses them
 
@@ -77,26 +89,23 @@ def read_fields(data: bytes, start: int) -> tuple[dict[str, tuple[int, int]], in
     unknown = []
     at = start + 4
     while at < stop:
-        header = int.from_bytes(data[at:at + 4], "big")
-        length = header & 0xFF
-        following = at + 4 + length
-        if following > stop:
+        field = read_header(data, at)
+        if field.end > stop:
             raise WireError("a field runs past the end of its match")
-        if header & HAS_MASK:
-            length >>= 1
-            name = FIELDS.get(header & ~(HAS_MASK | 0xFF) | length) if not header & 1 else None
-        else:
-            name = FIELDS.get(header)
+        name = FIELDS.get(field.header)
         if name is None:
-            unknown.append(header)
+            unknown.append(int.from_bytes(data[at:at + 4], "big"))
         elif name in found:
             raise WireError(f"field {name} is matched twice")
         else:
-            value = int.from_bytes(data[at + 4:at + 4 + length], "big")
-            mask = int.from_bytes(data[at + 4 + length:following], "big") if header & HAS_MASK \
-                else (1 << 8 * length) - 1
+            octets = WIRE_BITS[name] // 8
+            value = int.from_bytes(data[field.start:field.start + octets], "big")
+            full = (1 << FIELD_BITS.get(name, 8 * octets)) - 1
+            mask = int.from_bytes(data[field.start + octets:field.end], "big") if field.has_mask else full
+            if (value | mask) & ~full:
+                raise WireError(f"field {name} has {full.bit_length()} bits and is matched with {value:#x}/{mask:#x}")
             found[name] = value & mask, mask
-        at = following
+        at = field.end
     return found, end, unknown
 
 
@@ -135,7 +144,7 @@ def decode_actions(data: bytes, start: int = 0, stop: int | None = None,
         stop = len(data)
     if depth > _MAX_DEPTH:
         raise WireError(f"actions nested more than {_MAX_DEPTH} deep")
-    actions = []
+    actions: list[Action | Step] = []
     at = start
     while at < stop:
         if at + 8 > stop:
@@ -152,7 +161,10 @@ def decode_actions(data: bytes, start: int = 0, stop: int | None = None,
                 raise UnknownWords(f"action of type {kind}")
             actions.append(read(data, at, end))
         at = end
-    return tuple(actions)
+    try:
+        return fold(actions)
+    except ValueError as error:
+        raise UnknownWords(str(error)) from None
 
 
 def _need(at: int, end: int, length: int) -> None:
@@ -170,44 +182,67 @@ def _to_group(data: bytes, at: int, end: int) -> Action:
     return ToGroup(int.from_bytes(data[at + 4:at + 8], "big"))
 
 
-def _dec_ttl(data: bytes, at: int, end: int) -> Action:
-    return DecTtl()
-
-
 def _set_field(data: bytes, at: int, end: int) -> Action:
     return _written(data, at + 4, end, masks=False)
 
 
 def _written(data: bytes, at: int, end: int, masks: bool) -> Action:
     """The field and value (and mask) of a set-field."""
-    header = int.from_bytes(data[at:at + 4], "big")
-    length = header & 0xFF
-    if at + 4 + length > end:
+    field = read_header(data, at)
+    if field.end > end:
         raise WireError("a field runs past the end of its action")
-    if header & HAS_MASK:
-        if not masks:
-            raise UnknownWords("set-field with a mask")
-        length >>= 1
-        header = header & ~(HAS_MASK | 0xFF) | length
-    name = FIELDS.get(header)
-    if name is None or name not in FIELD_BITS or 8 * length != FIELD_BITS[name]:
-        raise UnknownWords(f"write to a field with OXM header {header:#010x}")
-    middle = at + 4 + length
-    value, mask = int.from_bytes(data[at + 4:middle], "big"), full_mask(name)
-    if data[at + 2] & 1:
-        mask = int.from_bytes(data[middle:middle + length], "big")
+    if field.has_mask and not masks:
+        raise UnknownWords("set-field with a mask")
+    name = FIELDS.get(field.header)
+    if name is None:
+        raise UnknownWords(f"write to a field with OXM header {data[at:at + 4].hex()}")
+    middle = field.start + WIRE_BITS[name] // 8
+    value = int.from_bytes(data[field.start:middle], "big")
+    if name in _TCI_PARTS and not field.has_mask:
+        shift, mask = _TCI_PARTS[name]
+        return SetField("vlan_tci", value << shift & mask, mask)
+    if name not in FIELD_BITS:
+        raise UnknownWords(f"write to {name} under a mask")
+    mask = full_mask(name)
+    if value > mask:
+        raise WireError(f"write of {value:#x} to {name}, which has {FIELD_BITS[name]} bits")
+    if field.has_mask:
+        mask = int.from_bytes(data[middle:field.end], "big")
         run = mask // (mask & -mask) if mask else 0
-        if not run or run & (run + 1):
-            raise UnknownWords(f"write to {name} under mask {mask:#x}, which is not one run of bits")
+        if not run or run & (run + 1) or mask > full_mask(name):
+            raise UnknownWords(f"write to {name} under mask {mask:#x}, which is not one run of its bits")
         value &= mask
     return SetField(name, value, mask)
 
 
+# The parts of vlan_tci that can be written by a name of their own: where they stand, and its bits.
+_TCI_PARTS = {"vlan_vid": (0, VID_MASK), "vlan_pcp": (PCP_SHIFT, 0xE000)}
+
+
+def _push_vlan(data: bytes, at: int, end: int) -> Action:
+    if (eth_type := _ether_type(data, at)) != 0x8100:
+        raise UnknownWords(f"push_vlan of type {eth_type:#06x}")
+    return PushVlan()
+
+
+def _push_mpls(data: bytes, at: int, end: int) -> Action:
+    if (eth_type := _ether_type(data, at)) != 0x8847:
+        raise UnknownWords(f"push_mpls of type {eth_type:#06x}")
+    return PushMpls()
+
+
+def _ether_type(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at + 4:at + 6], "big")
+
+
 _ACTIONS: dict[int, Callable[[bytes, int, int], Action]] = {
-    0: _output, 22: _to_group, 24: _dec_ttl, 25: _set_field}
+    0: _output, 17: _push_vlan, 18: lambda data, at, end: PopVlan(), 19: _push_mpls,
+    20: lambda data, at, end: PopMpls(_ether_type(data, at)),
+    21: lambda data, at, end: SetQueue(int.from_bytes(data[at + 4:at + 8], "big")),
+    22: _to_group, 24: lambda data, at, end: DecTtl(), 25: _set_field}
 
 
-def _nicira(data: bytes, at: int, end: int, depth: int) -> Action:
+def _nicira(data: bytes, at: int, end: int, depth: int) -> Action | Step:
     _need(at, end, 16)
     vendor, subtype = _VENDOR.unpack_from(data, at + 4)
     read = _NICIRA.get(subtype) if vendor == NICIRA else None
@@ -222,15 +257,19 @@ def _part(header: int, offset: int, bits: int) -> SubField:
     name = FIELDS.get(header)
     if name is None or name not in FIELD_BITS:
         raise UnknownWords(f"a part of a field with OXM header {header:#010x}")
-    if bits < 1 or offset + bits > WIRE_BITS[name]:
-        raise WireError(f"bits {offset} to {offset + bits - 1} of {name}, which has {WIRE_BITS[name]}")
+    if bits < 1 or offset + bits > FIELD_BITS[name]:
+        raise WireError(f"bits {offset} to {offset + bits - 1} of {name}, which has {FIELD_BITS[name]}")
     return SubField(name, offset, bits)
 
 
 def _move(data: bytes, at: int, end: int) -> Action:
     _need(at, end, 24)
-    bits, source_at, target_at, source, target = _MOVE.unpack_from(data, at + 10)
-    return Move(_part(source, source_at, bits), _part(target, target_at, bits))
+    bits, source_at, target_at = _MOVE.unpack_from(data, at + 10)
+    source = read_header(data, at + 16)
+    target = read_header(data, source.start)
+    if target.start > end:
+        raise WireError("a field runs past the end of its action")
+    return Move(_part(source.header, source_at, bits), _part(target.header, target_at, bits))
 
 
 def _load(data: bytes, at: int, end: int) -> Action:
@@ -259,8 +298,39 @@ def _check_packet_larger(data: bytes, at: int, end: int) -> Action:
     return CheckPacketLarger(size, _part(header, offset, 1))
 
 
-_NICIRA: dict[int, Callable[[bytes, int, int], Action]] = {
-    6: _move, 7: _load, 14: _resubmit, 33: _load2, 49: _check_packet_larger}
+def _multipath(data: bytes, at: int, end: int) -> Action:
+    _need(at, end, 32)
+    fields, basis, _, algorithm, most, argument, _, place, header = _MULTIPATH.unpack_from(data, at + 10)
+    if (fields, basis, algorithm, most, argument) != (3, 0, 0, 255, 0) or place & 0x3F != 7:
+        raise UnknownWords("multipath other than over 256 slots by symmetric_l3l4+udp and modulo_n")
+    return Multipath(_part(header, place >> 6, 8))
+
+
+def _conjunction(data: bytes, at: int, end: int) -> Action:
+    clause, of, number = _CONJUNCTION.unpack_from(data, at + 10)
+    return Conjunction(number, clause + 1, of)
+
+
+def _encap(data: bytes, at: int, end: int) -> Step:
+    """Properties say no more than MD type 1, which is also what is meant without them."""
+    step = _PACKET_TYPES.get(int.from_bytes(data[at + 12:at + 16], "big"))
+    properties = data[at + 16:end]
+    if step is None or (properties and properties != _MD_TYPE_1):
+        raise UnknownWords("encap of other than an NSH of MD type 1 or Ethernet")
+    return step
+
+
+def _decap(data: bytes, at: int, end: int) -> Step:
+    if data[at + 12:at + 16] != _NEXT_PROTOCOL:
+        raise UnknownWords("decap to a packet type of its own")
+    return Step.DECAP
+
+
+_MD_TYPE_1 = bytes.fromhex("0004010501000000")
+_NEXT_PROTOCOL = bytes.fromhex("0000fffe")
+_NICIRA: dict[int, Callable[[bytes, int, int], Action | Step]] = {
+    6: _move, 7: _load, 10: _multipath, 14: _resubmit, 33: _load2, 34: _conjunction, 46: _encap, 47: _decap,
+    48: lambda data, at, end: DecNshTtl(), 49: _check_packet_larger}
 
 
 def _clone(data: bytes, at: int, end: int, depth: int) -> Action:
@@ -285,7 +355,7 @@ def _ct(data: bytes, at: int, end: int, depth: int) -> Action:
                 raise UnknownWords("ct with nat twice")
             nat = _nat(data, from_, from_ + length)
         else:
-            action = decode_actions(data, from_, from_ + length, depth + 1)[0]
+            (action,) = decode_actions(data, from_, from_ + length, depth + 1)
             if not isinstance(action, SetField | Move):
                 raise UnknownWords("ct that runs more than writes")
             others.append(action)

@@ -48,6 +48,7 @@ OWN_XIDS = range(0xC500_0000, 0xC600_0000)
 _OWN_PACKAGE = "controller_app"
 _OF13 = 4
 _COOKIE_AT = 16  # of the cookie's first byte in an OFPT_PACKET_IN
+DESC, METER_CONFIG, METER_FEATURES = 0, 10, 11  # kinds of multipart (OFPMP_)
 _applied = False
 _listeners: list[Listener] = []
 _limits = Limits()
@@ -276,8 +277,9 @@ _ANSWERS: dict[int, Any] = {
     ERROR: parser13.OFPErrorMsg, EXPERIMENTER: parser13.ONFBundleCtrlMsg,
     MULTIPART_REPLY: parser13.OFPMultipartReply, BARRIER_REPLY: parser13.OFPBarrierReply}
 _MULTIPARTS: dict[int, Any] = {
-    FLOW_STATS: parser13.OFPFlowStatsReply, GROUP_DESC: parser13.OFPGroupDescStatsReply,
-    PORT_DESC: parser13.OFPPortDescStatsReply}
+    DESC: parser13.OFPDescStatsReply, FLOW_STATS: parser13.OFPFlowStatsReply,
+    GROUP_DESC: parser13.OFPGroupDescStatsReply, METER_CONFIG: parser13.OFPMeterConfigStatsReply,
+    METER_FEATURES: parser13.OFPMeterFeaturesStatsReply, PORT_DESC: parser13.OFPPortDescStatsReply}
 
 
 def _is_ours(app: Any) -> bool:

@@ -3,23 +3,41 @@ away."""
 
 from __future__ import annotations
 
-from controller_app.model.flow import CONTROLLER, IN_PORT, Move, Output, SubField
+from controller_app.model.flow import CONTROLLER, IN_PORT, Move, Output, PopVlan, SubField
 from controller_app.model.policy import Tenant
 from controller_app.model.topology import IPAddress
 from controller_app.pipeline import labels
 from controller_app.pipeline.build import Fields, Rules, write
-from controller_app.pipeline.tables import ARP, BASE, GATEWAY_MAC, IP, IPV6, TENANT
-from controller_app.pipeline.world import World
+from controller_app.pipeline.shared import Shared
+from controller_app.pipeline.tables import ARP, BASE, EXEMPT, GATEWAY_MAC, IP, IPV6, TAGGED, TENANT
+from controller_app.pipeline.views import World
 
 
-def respond(world: World, rules: Rules, switch: str) -> None:
+def respond(world: World, rules: Rules, switch: str, shared: Shared) -> None:
     """Answers to ARP, ND and echo by flows."""
+    rules.include(shared.block(_base))
+    here = world.hosts_of.get(switch, ())
+    for tenant in dict.fromkeys(host.tenant for host in here):
+        rules.include(shared.block(_of_tenant, tenant))
+        for network in dict.fromkeys(host.network for host in here if host.tenant == tenant):
+            rules.include(shared.block(_of_network, tenant, network))
+
+
+def _base(world: World, rules: Rules) -> None:
+    del world
     rules.add("respond", "learn", BASE, (Output(CONTROLLER),), eth_type=ARP)
     for kind in (135, 136):
         rules.add(
             "respond", "learn", BASE, (Output(CONTROLLER),), eth_type=IPV6, ip_proto=58, icmpv6_type=kind
         )
+    # a function that routes must not teach hosts a way around it
+    redirected: Fields = {"reg5": labels.bits(EXEMPT, 1)}
+    rules.add("respond", "refuse", BASE, eth_type=IP, ip_proto=1, icmp_type=5, **redirected)
+    rules.add("respond", "refuse", BASE, eth_type=IPV6, ip_proto=58, icmpv6_type=137, **redirected)
     rules.add("respond", "rest", BASE, goto="guard")
+    # answers go back with the tag that the question had
+    tagged: Fields = {"reg5": labels.bits(TAGGED, 1), "vlan_tci": (0x1000, 0x1000)}
+    rules.add("respond", "rest", BASE, (PopVlan(),), "guard", plus=1, **tagged)
     rules.add(
         "advertise",
         "exact",
@@ -29,24 +47,30 @@ def respond(world: World, rules: Rules, switch: str) -> None:
         ip_proto=58,
         icmpv6_type=136,
     )
-    here = [host for host in world.hosts.values() if host.switch == switch]
-    for tenant in dict.fromkeys(host.tenant for host in here):
-        register = labels.bits(TENANT, world.tenants[tenant])
-        networks = {host.network for host in here if host.tenant == tenant}
-        declared = world.policy.tenants.get(tenant, Tenant())
-        for network in declared.networks.values():
-            for gateway in network.gateways:
-                owner = f"networks/{tenant}/{network.name}"
-                _answer(rules, register, gateway, GATEWAY_MAC, owner)
-                _echo(rules, register, gateway, owner)
-        for service in world.services.values():
-            if service.tenant == tenant:
-                for ip in service.ips:
-                    _answer(rules, register, ip, GATEWAY_MAC, f"services/{service.key}")
-        for host in world.hosts.values():
-            if host.tenant == tenant and host.network in networks and host.mac is not None:
-                for ip in host.ips:
-                    _answer(rules, register, ip, host.mac, f"hosts/{host.name}")
+
+
+def _of_tenant(world: World, rules: Rules, tenant: str) -> None:
+    """For its gateways and services."""
+    register = labels.bits(TENANT, world.tenants[tenant])
+    for network in world.policy.tenants.get(tenant, Tenant()).networks.values():
+        for gateway in network.gateways:
+            owner = f"networks/{tenant}/{network.name}"
+            _answer(rules, register, gateway, GATEWAY_MAC, owner)
+            _echo(rules, register, gateway, owner)
+    for service in world.services.values():
+        if service.tenant == tenant:
+            for ip in service.ips:
+                _answer(rules, register, ip, GATEWAY_MAC, f"services/{service.key}")
+
+
+def _of_network(world: World, rules: Rules, tenant: str, network: str | None) -> None:
+    """For its hosts."""
+    for host in world.hosts.values():
+        if host.tenant == tenant and host.network == network and host.mac is not None:
+            for ip in host.ips:
+                _answer(
+                    rules, labels.bits(TENANT, world.tenants[tenant]), ip, host.mac, f"hosts/{host.host}"
+                )
 
 
 def _answer(rules: Rules, register: tuple[int, int], ip: IPAddress, mac: int, owner: str) -> None:

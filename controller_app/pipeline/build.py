@@ -12,7 +12,9 @@ from controller_app.model.flow import (
     Flow,
     FlowKey,
     Group,
+    MeterConfig,
     Move,
+    Multipath,
     Resubmit,
     SetField,
     SubField,
@@ -53,7 +55,8 @@ class Rules:
         self.switch = switch
         self.flows: dict[FlowKey, Flow] = {}
         self.groups: dict[int, Group] = {}
-        self._objects = objects
+        self.meters: dict[int, MeterConfig] = {}
+        self.objects = objects
         self._cookies: dict[str, int] = {}
 
     def add(
@@ -88,6 +91,14 @@ class Rules:
         if (other.actions, other.goto) != (flow.actions, flow.goto):
             raise PipelineError(f"two rules of {self.switch} clash in {table}: {other} and {flow}")
 
+    def include(self, block: Rules) -> None:
+        """Add the flows of another collection: what many switches hold alike is built once."""
+        self.flows.update(block.flows)
+
+    def meter(self, meter: MeterConfig) -> None:
+        """Add a meter. The same one twice is fine."""
+        self.meters[meter.id] = meter
+
     def group(self, group: Group, table: str) -> None:
         """Add a group used from `table`. The same group twice is fine."""
         for bucket in group.buckets:
@@ -98,11 +109,11 @@ class Rules:
     def cookie(self, name: str) -> int:
         found = self._cookies.get(name)
         if found is None:
-            found = self._cookies[name] = cookies.cookie(name, self._objects.get(name, 0))
+            found = self._cookies[name] = cookies.cookie(name, self.objects.get(name, 0))
         return found
 
     def state(self) -> SwitchState:
-        return SwitchState(self.flows, self.groups)
+        return SwitchState(self.flows, self.groups, self.meters)
 
 
 def _check(table: Table, actions: tuple[Action, ...]) -> None:
@@ -118,5 +129,7 @@ def _check(table: Table, actions: tuple[Action, ...]) -> None:
                 _check(table, action.exec)
         elif isinstance(action, Ct):
             _check(table, action.exec)
+        elif isinstance(action, Multipath) and action.target.field not in table.writes:
+            raise PipelineError(f"table {table.name} may not write {action.target.field}")
         elif isinstance(action, Clone):
             _check(table, action.actions)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from controller_app.balancing.slots import service_slot
 from controller_app.model.allocation import SLOTS
 from controller_app.model.flow import (
@@ -11,55 +13,87 @@ from controller_app.model.flow import (
     Bucket,
     Ct,
     Group,
+    Meter,
+    MeterConfig,
     Move,
+    Multipath,
     Output,
     SetField,
     ToGroup,
 )
 from controller_app.pipeline import labels
 from controller_app.pipeline.build import Fields, Rules, put, resubmit
-from controller_app.pipeline.classify import Choices
 from controller_app.pipeline.cookies import GROUP_MARK
 from controller_app.pipeline.functions import first_waypoint, leading_taps, tap_copies
 from controller_app.pipeline.labels import both
-from controller_app.pipeline.tables import BACKWARD_REG, BASE, IP, IPV6, LIST, NUMBER, PROBE, SERVICE, ZONE
-from controller_app.pipeline.world import ListView, ServiceView, World
+from controller_app.pipeline.regions import port_masks
+from controller_app.pipeline.tables import (
+    ANSWERS_METER,
+    ANSWERS_RATE,
+    BACKWARD_REG,
+    BASE,
+    FROM,
+    IP,
+    IPV6,
+    LIST,
+    NUMBER,
+    PROBE,
+    RESUMED,
+    SERVICE,
+    SLOT,
+    ZONE,
+)
+from controller_app.pipeline.views import ListView, ServiceView, World
 
 
-def choose(world: World, rules: Rules, choices: Choices, groups: dict[str, int]) -> None:
-    """Rules and groups for every choice that packets entering at this switch can need.
-
-    groups: name of a choice (`choice_name`) -> allocated group number.
-    """
-    _base(rules)
-    for key, backward, service_key in choices:
-        view = world.lists[key] if key else None
-        service = world.services[service_key] if service_key else None
-        if view is None and service is None:
-            continue
-        _group(rules, view, backward, service, groups[choice_name(key, backward, service_key)])
-    for key, backward in dict.fromkeys((key, backward) for key, backward, _ in choices if key):
-        view = world.lists[key]
-        owner = f"functions/{view.tenant}/{view.functions[0]}"
-        direction = both(labels.bits(LIST, view.id), labels.bits(BACKWARD_REG, int(backward)))
-        if view.sticky:
-            for path in view.paths:
-                _pin_path(rules, view, path, backward, direction, owner)
-        else:
-            rules.add("remember", "exact", owner, goto="choose", reg2=direction)
-        for path in view.paths:
-            taps = leading_taps(view, path, backward)
-            if taps:
+def resume(world: World, rules: Rules, switch: str) -> None:
+    """What came out of a function without its label has one now, and goes on from that function."""
+    here = [(instance, arm) for instance in world.served for arm in instance.arms if arm.switch == switch]
+    for instance, arm in here:
+        for view in world.lists_through.get((instance.tenant, instance.function), ()):
+            zone = world.zones.get((instance.into.waypoint, view.key))
+            for eth_type in (IP, IPV6) if zone is not None else ():
+                assert zone is not None
                 rules.add(
-                    "copies",
-                    "exact",
-                    owner,
-                    tap_copies(taps),
-                    "transit",
-                    eth_dst=both(labels.bits(labels.PATH, path), labels.bits(labels.BACKWARD, int(backward))),
+                    "remember",
+                    "known",
+                    instance.owner,
+                    (put(ZONE, zone), Ct(zone=zone, table=NUMBER["pinned-provider"])),
+                    reg2=labels.bits(LIST, view.id),
+                    reg6=labels.bits(FROM, arm.waypoint),
+                    eth_type=eth_type,
                 )
-    for service_key in dict.fromkeys(service for _, _, service in choices if service):
-        _pin_providers(rules, world.services[service_key])
+    if any(not instance.brings_label for instance, _ in here):
+        resumed = labels.bits(RESUMED, 1)
+        rules.add("copies", "trusted", BASE, goto="advance", reg6=resumed)
+        # no chain of the policy in force: to where it was addressed
+        rules.add("copies", "trusted", BASE, goto="transit", plus=1, reg6=resumed, eth_dst=labels.bits(labels.PATH, 0))
+
+
+def pin(rules: Rules, view: ListView, path: int, backward: bool) -> None:
+    """One path of a list at an edge: taken again by those who took it, with copies for the taps at its head."""
+    if view.sticky:
+        _pin_path(rules, view, path, backward)
+    taps = leading_taps(view, path, backward)
+    if taps:
+        rules.add(
+            "copies",
+            "exact",
+            view.owner,
+            tap_copies(taps),
+            "transit",
+            eth_dst=both(labels.bits(labels.PATH, path), labels.bits(labels.BACKWARD, int(backward))),
+        )
+
+
+def forget(rules: Rules, view: ListView, backward: bool) -> None:
+    """Where nothing is remembered of a list, nothing is looked up either."""
+    if not view.sticky:
+        rules.add("remember", "exact", view.owner, goto="choose", reg2=_direction(view, backward))
+
+
+def _direction(view: ListView, backward: bool) -> tuple[int, int]:
+    return both(labels.bits(LIST, view.id), labels.bits(BACKWARD_REG, int(backward)))
 
 
 def choice_name(key: str, backward: bool, service: str) -> str:
@@ -72,8 +106,8 @@ def group_id(number: int) -> int:
     return GROUP_MARK << 24 | number
 
 
-def _base(rules: Rules) -> None:
-    """What every edge does, whatever the policy."""
+def always(rules: Rules) -> None:
+    """What is the same wherever packets start, whatever the policy."""
     rules.add(
         "remember", "exact", BASE, goto="copies", reg2=labels.bits(LIST, 0), reg3=labels.bits(SERVICE, 0)
     )
@@ -116,13 +150,15 @@ def _base(rules: Rules) -> None:
     # a question of the controller's ends here: the label shows what was chosen
     for table in ("commit", "copies"):
         rules.add(table, "probe", BASE, (Output(CONTROLLER),), reg5=labels.bits(PROBE, 1))
-    rules.add("copies", "rest", BASE, goto="transit")
+    for version in (IP, IPV6):
+        rules.add("reject", "rest", BASE, (Meter(ANSWERS_METER), Output(CONTROLLER)), eth_type=version)
+    rules.meter(MeterConfig(ANSWERS_METER, ANSWERS_RATE, ANSWERS_RATE, packets=True))
 
 
 def _choice(view: ListView | None, path: int, backward: bool, exit_waypoint: int | None) -> SetField:
     """The part of the label that one slot decides, as one run of bits."""
     parts = [labels.bits(labels.BACKWARD, int(backward)), labels.bits(labels.PATH, path)]
-    first = first_waypoint(view, path, backward) if view is not None else None
+    first = first_waypoint(view, path, backward) if view is not None and path else None
     if exit_waypoint is not None:
         parts += [labels.bits(labels.EXIT, exit_waypoint)]
         first = exit_waypoint if first is None else first
@@ -131,39 +167,58 @@ def _choice(view: ListView | None, path: int, backward: bool, exit_waypoint: int
     return SetField("eth_dst", *both(*parts))
 
 
-def _group(
-    rules: Rules, view: ListView | None, backward: bool, service: ServiceView | None, number: int
+def choose(
+    rules: Rules, view: ListView | None, backward: bool, service: ServiceView | None, number: int, portable: bool
 ) -> None:
-    owner = (
-        f"functions/{view.tenant}/{view.functions[0]}"
-        if view
-        else f"services/{service.key}"
-        if service
-        else ""
-    )
+    """One choice that packets can need: which path of a list, which provider of a service, or both.
+
+    number: of its group. portable: by a hash that every datapath computes alike, without a group.
+    """
+    owner = view.owner if view else f"services/{service.key}" if service else BASE
     fields: Fields = {
         "reg2": both(labels.bits(LIST, view.id if view else 0), labels.bits(BACKWARD_REG, int(backward))),
         "reg3": labels.bits(SERVICE, service.id if service else 0),
     }
-    if (view is not None and not view.slots) or (service is not None and not service.slots):
+    if view is not None and not view.slots and not view.free:
+        rules.add("choose", "exact", owner, (), "reject" if view.on_failure == "reject" else None, **fields)
+        return
+    if service is not None and not service.slots:
         rules.add("choose", "exact", owner, **fields)  # nobody to choose: drop
         return
-    after = resubmit("commit" if view is None or view.sticky else "copies")
-    buckets = []
-    for slot in range(SLOTS):
-        path = view.slots[slot] if view else 0
-        exit_waypoint = None
-        if service is not None:
-            exit_waypoint = service.providers[service.slots[service_slot(slot)]].waypoint
-        buckets.append(Bucket((_choice(view, path, backward, exit_waypoint), after)))
-    group = Group(group_id(number), "select", tuple(buckets))
+    after = "commit" if view is None or view.sticky else "copies"
+    if service is None and view is not None and view.free:
+        rules.add("choose", "exact", owner, (), "copies", **fields)
+        return
+    chosen = [_slot(view, backward, service, slot) for slot in range(SLOTS)]
+    if portable:
+        rules.add("choose", "exact", owner, (Multipath(SLOT),), "slot", **fields)
+        for value, mask, what in _runs(chosen):
+            rules.add("slot", "exact", owner, (what,), after, **fields, reg7=(value, mask))
+        return
+    onward = resubmit(after)
+    group = Group(group_id(number), "select", tuple(Bucket((what, onward)) for what in chosen))
     rules.group(group, "choose")
     rules.add("choose", "exact", owner, (ToGroup(group.id),), **fields)
 
 
-def _pin_path(
-    rules: Rules, view: ListView, path: int, backward: bool, direction: tuple[int, int], owner: str
-) -> None:
+def _slot(view: ListView | None, backward: bool, service: ServiceView | None, slot: int) -> SetField:
+    exit_waypoint = None
+    if service is not None:
+        exit_waypoint = service.providers[service.slots[service_slot(slot)]].waypoint
+    return _choice(view, view.slots[slot] if view and view.slots else 0, backward, exit_waypoint)
+
+
+def _runs(chosen: list[SetField]) -> Iterator[tuple[int, int, SetField]]:
+    """Slots as (value, mask, what is chosen), aligned runs with the same choice together."""
+    start = 0
+    for slot in range(1, SLOTS + 1):
+        if slot == SLOTS or chosen[slot] != chosen[start]:
+            for value, mask in port_masks(start, slot - 1):
+                yield value, mask & 0xFF, chosen[start]
+            start = slot
+
+
+def _pin_path(rules: Rules, view: ListView, path: int, backward: bool) -> None:
     actions: tuple[Action, ...] = (_choice(view, path, backward, None),)
     chosen = both(labels.bits(labels.CHOSEN_VALID, 1), labels.bits(labels.CHOSEN_PATH, path))
     learned = both(
@@ -171,11 +226,13 @@ def _pin_path(
         labels.bits(labels.LEARNED_VALID, 1),
         labels.bits(labels.LEARNED_PATH, path),
     )
-    rules.add("pinned-path", "known", owner, actions, "copies", reg2=direction, ct_label=chosen)
-    rules.add("pinned-path", "learned", owner, actions, "copies", reg2=direction, ct_label=learned)
+    direction = _direction(view, backward)
+    rules.add("pinned-path", "known", view.owner, actions, "copies", reg2=direction, ct_label=chosen)
+    rules.add("pinned-path", "learned", view.owner, actions, "copies", reg2=direction, ct_label=learned)
 
 
-def _pin_providers(rules: Rules, service: ServiceView) -> None:
+def pin_providers(rules: Rules, service: ServiceView) -> None:
+    """The providers of a service at an edge: taken again by those who took them."""
     for waypoint in sorted({provider.waypoint for provider in service.providers.values()}):
         rules.add(
             "pinned-provider",

@@ -3,68 +3,77 @@ out."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from controller_app.model.allocation import Allocation
 from controller_app.model.flow import FlowState
 from controller_app.model.policy import Policy
 from controller_app.model.position import Diagnostic, PolicyError
 from controller_app.model.topology import Topology
-from controller_app.pipeline.answers import respond
-from controller_app.pipeline.build import Rules
-from controller_app.pipeline.choose import choice_name, choose
-from controller_app.pipeline.classify import Choices, classify, sources
-from controller_app.pipeline.edge import address, admit, leave, untranslate
-from controller_app.pipeline.functions import restore, serve_functions
+from controller_app.pipeline.assemble import Assembly
+from controller_app.pipeline.choose import choice_name
+from controller_app.pipeline.classify import Classification
 from controller_app.pipeline.ids import Numbers
-from controller_app.pipeline.regions import regions
-from controller_app.pipeline.transit import transit
+from controller_app.pipeline.memory import Memory
 from controller_app.pipeline.world import build_world
 
 
+@dataclass(frozen=True)
+class Compiled:
+    """What the switches are to hold, the allocation it was made with, and what the next compile need not make
+    again."""
+
+    state: FlowState
+    allocation: Allocation
+    memory: Memory
+
+
 def compile(
-    policy: Policy, topology: Topology, allocation: Allocation | None = None
+    policy: Policy, topology: Topology, allocation: Allocation | None = None, portable: bool = False
 ) -> tuple[FlowState, Allocation]:
     """Everything every switch is to hold, and the allocation it was made with.
 
-    Pure: the same three inputs give the same bytes, in any process. `allocation` is the memory that keeps
-    ids, addresses and slot tables as they were; without it the canonical ones are made.
+    Pure: the same inputs give the same bytes, in any process. `allocation` is the memory that keeps ids, addresses
+    and slot tables as they were; without it the canonical ones are made. `portable`: choose by a hash that every
+    datapath computes alike, at the cost of an upcall for each connection.
 
     Raises PolicyError (with positions) when classifiers overlap with no order, or a number space is full.
     """
+    compiled = compile_next(None, policy, topology, allocation, portable)
+    return compiled.state, compiled.allocation
+
+
+def compile_next(
+    previous: Compiled | None,
+    policy: Policy,
+    topology: Topology,
+    allocation: Allocation | None = None,
+    portable: bool = False,
+) -> Compiled:
+    """`compile`, with what an earlier one made: the same result, sooner. A switch of which nothing changed has the
+    very same state. `allocation` defaults to that of `previous`."""
     _check_ports(topology)
-    previous = allocation or Allocation()
-    world, made = build_world(policy, topology, previous)
-    found = regions(world)
-    per_switch: dict[str, tuple[Rules, Choices | None]] = {}
+    before = allocation or (previous.allocation if previous is not None else Allocation())
+    memory = Memory(None if previous is None else previous.memory)
+    world, made = build_world(policy, topology, before, portable, memory)
     objects = made.ids["objects"]
-    for switch in topology.switches:
-        rules = Rules(switch, objects)
-        here = sources(world, switch)
-        choices = classify(world, found, rules, here)
-        admit(world, rules, switch)
-        if here:
-            respond(world, rules, switch)
-            untranslate(world, rules, switch)
-            address(world, rules, switch)
-            leave(world, rules, switch)
-        restore(world, rules, switch)
-        serve_functions(world, rules, switch)
-        transit(world, rules, switch)
-        per_switch[switch] = rules, choices if here else None
-    names = [
-        choice_name(*choice)
-        for _, choices in per_switch.values()
-        for choice in choices or ()
-        if choice[0] or choice[2]
-    ]
+    ranks = before.ids.get("ranks", {})
+    classification = memory.latest(
+        "classification",
+        lambda kept: kept.fits(world, objects, ranks),
+        lambda: Classification(world, objects, ranks),
+    )
+    assembly = Assembly(world, objects, memory)
+    choices = assembly.classified(classification)
+    names = [choice_name(*choice) for offered in choices.values() for choice in offered if choice[0] or choice[2]]
     numbers = Numbers(made)
-    groups = numbers.assign("groups", names, previous.ids.get("groups", {}), limit=1 << 24)
-    made = replace(made, ids={**made.ids, "groups": groups}, next=numbers.next)
-    for rules, offered in per_switch.values():
-        if offered is not None:
-            choose(world, rules, offered, groups)
-    return {switch: rules.state() for switch, (rules, _) in per_switch.items()}, made
+    groups = numbers.assign("groups", names, before.ids.get("groups", {}), limit=1 << 24)
+    for switch, offered in choices.items():
+        assembly.choose(switch, offered, groups)
+    made = replace(made, ids={**made.ids, "groups": groups, "ranks": classification.ranks}, next=numbers.next)
+    state = {switch: assembly.state(switch) for switch in topology.switches}
+    memory.seal()
+    return Compiled(state, made, memory)
 
 
 def _check_ports(topology: Topology) -> None:

@@ -1,4 +1,4 @@
-"""What the 64-bit cookie of a flow says, and which groups are ours.
+"""What the 64-bit cookie of a flow says, and which groups and meters are ours.
 
     0xC5 (8) | pipeline layout (8) | object kind (8) | object id (40)
 
@@ -14,7 +14,10 @@ COOKIE_MARK = 0xC5
 LAYOUT = 1  # of tables, registers and label; a change makes every flow a new one
 OURS_COOKIE = COOKIE_MARK << 56
 OURS_COOKIE_MASK = 0xFF << 56
-GROUP_MARK = 0xC5
+GROUP_MARK = 0xC5  # the top byte of the 32-bit ids of groups, and of meters
+# Open vSwitch has numbers of its own for meters inside (2.10 and later), so that ids may be any up to 0xffff0000 on
+# the userspace datapath and the kernel's; only how many there are at once is limited (262,144 and less).
+METER_MARK = 0xC5
 
 KINDS = (
     "pipeline",
@@ -44,6 +47,11 @@ def is_ours(value: int) -> bool:
 def is_our_group(group: int) -> bool:
     """Whether a group id lies in our range."""
     return group >> 24 == GROUP_MARK
+
+
+def is_our_meter(meter: int) -> bool:
+    """Whether a meter id lies in our range."""
+    return meter >> 24 == METER_MARK
 
 
 def object_name(value: int, allocation: Allocation) -> str | None:

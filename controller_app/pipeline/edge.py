@@ -1,15 +1,18 @@
-"""Rules where hosts are: admission, addressing, and the way out."""
+"""Rules where hosts are: addressing, and the way out."""
 
 from __future__ import annotations
 
 from controller_app.model.flow import (
     CONTROLLER,
+    Action,
     CheckPacketLarger,
     Ct,
     DecTtl,
+    Meter,
     Move,
     Nat,
     Output,
+    PushVlan,
     SetField,
 )
 from controller_app.model.policy import Tenant
@@ -18,116 +21,99 @@ from controller_app.pipeline.build import Fields, Rules, put, write
 from controller_app.pipeline.functions import write_in_port_none
 from controller_app.pipeline.labels import IS_LABEL, Label, both
 from controller_app.pipeline.regions import prefix_of, protocol_number
+from controller_app.pipeline.shared import Shared
 from controller_app.pipeline.tables import (
-    ARP,
+    ANSWERS_METER,
     BASE,
+    EXEMPT,
     GATEWAY_MAC,
     IP,
     IPV6,
     LARGE,
     LEAVING,
-    LLDP,
     NUMBER,
+    RESUMED,
     SERVICE,
     TENANT,
     ZONE,
 )
-from controller_app.pipeline.world import HostView, ServiceView, World
+from controller_app.pipeline.views import HostView, ServiceView, World
 
-LLDP_MAC = 0x0180C200000E
 # What a short ICMP error is (see `guard`): less than Ethernet + IP + ICMP + the inner IP and TCP headers.
 _SHORT = {4: 81, 6: 121}
 _ICMP_ERRORS = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
 
 
-def admit(world: World, rules: Rules, switch: str) -> None:
-    """Who may send what at this switch."""
-    rules.add("admission", "trusted", BASE, (Output(CONTROLLER),), plus=1, eth_type=LLDP, eth_dst=LLDP_MAC)
-    rules.add("admission", "refuse", BASE, eth_src=GATEWAY_MAC)
-    rules.add("admission", "rest", BASE, eth_dst=IS_LABEL)  # what others forward must not look like ours on a link
-    for link in world.topology.links:
-        for end in (link.a, link.b):
-            if end.switch == switch and isinstance(end.port, int):
-                rules.add(
-                    "admission",
-                    "trusted",
-                    f"links/{link.a}-{link.b}",
-                    goto="transit",
-                    in_port=end.port,
-                    eth_dst=IS_LABEL,
-                )
+def address(world: World, rules: Rules, switch: str, shared: Shared) -> None:
+    """Where frames of this switch's hosts, and of functions that lose the label, leave the network."""
+    here = world.hosts_of.get(switch, ())
+    resumed = {world.lists[key].tenant for key in world.resumes.get(switch, ())}
+    tenants = dict.fromkeys([*(host.tenant for host in here), *sorted(resumed)])
+    # A host's frame leaves this table with a label of ours, whatever it came with; one that is nobody's MAC
+    # ends here. (A host's own MAC may look like a label: Mininet draws them at random.)
+    rules.add("addressing", "learn", BASE, eth_dst=IS_LABEL)
+    for tenant in tenants:
+        rules.include(shared.block(_routed, tenant))
+        for network in dict.fromkeys(host.network for host in here if host.tenant == tenant):
+            rules.include(shared.block(_switched, tenant, network))
+        if tenant in resumed:
+            # the sender's edge saw to it that only hosts of its network were addressed by their MAC
+            rules.include(shared.block(_switched, tenant, None, True))
+    rules.add("branch", "rest", BASE, goto="classify")
+
+
+def _routed(world: World, rules: Rules, tenant: str) -> None:
+    """Frames to the gateway."""
+    register = labels.bits(TENANT, world.tenants[tenant])
     for host in world.hosts.values():
-        if host.switch != switch:
+        if host.tenant == tenant and host.mac is not None:
+            _address_by_ip(rules, register, host)
+    for service in world.services.values():
+        if service.tenant == tenant:
+            _address_service(rules, register, service)
+    for network in world.policy.tenants.get(tenant, Tenant()).networks.values():
+        if network.kind == "service":
             continue
-        source: Fields = {} if host.mac is None else {"eth_src": host.mac}
-        identity = (put(TENANT, world.tenants[host.tenant]), put(ZONE, host.zone))
-        for eth_type in (IP, IPV6, ARP):
+        for subnet in network.subnets:  # somebody of ours who was not heard of yet
+            version = subnet.version
+            within: Fields = {f"ipv{version}_dst": (int(subnet.network_address), int(subnet.netmask))}
             rules.add(
-                "admission",
-                "exact",
-                f"hosts/{host.name}",
-                identity,
-                "respond",
-                in_port=host.port,
-                eth_type=eth_type,
-                **source,
+                "addressing",
+                "learn",
+                f"networks/{tenant}/{network.name}",
+                (Output(CONTROLLER),),
+                reg0=register,
+                eth_dst=GATEWAY_MAC,
+                eth_type=IP if version == 4 else IPV6,
+                **within,
             )
-    for eth_type in (IP, IPV6, ARP):  # a host not known yet; unlabelled frames on links are nobody's
-        rules.add("admission", "learn", BASE, (Output(CONTROLLER),), eth_type=eth_type)
-    for end in sorted(world.topology.link_ports, key=str):
-        if end.switch == switch and isinstance(end.port, int):
-            for eth_type in (IP, IPV6, ARP):
-                rules.add("admission", "learn", BASE, plus=1, in_port=end.port, eth_type=eth_type)
 
 
-def address(world: World, rules: Rules, switch: str) -> None:
-    """Where frames of this switch's hosts leave the network."""
-    here = [host for host in world.hosts.values() if host.switch == switch]
-    for tenant in dict.fromkeys(host.tenant for host in here):
-        register = labels.bits(TENANT, world.tenants[tenant])
-        networks = {host.network for host in here if host.tenant == tenant}
-        declared = world.policy.tenants.get(tenant, Tenant())
-        # A host's frame leaves this table with a label of ours, whatever it came with; one that is nobody's MAC
-        # ends here. (A host's own MAC may look like a label: Mininet draws them at random.)
-        rules.add("addressing", "learn", BASE, eth_dst=IS_LABEL)
-        for host in world.hosts.values():
-            if host.tenant == tenant and host.mac is not None:
-                _address_host(rules, register, host, host.network in networks)
-        for service in world.services.values():
-            if service.tenant == tenant:
-                _address_service(rules, register, service)
-        for network in declared.networks.values():
-            if network.kind == "service":
-                continue
-            for subnet in network.subnets:  # somebody of ours who was not heard of yet
-                version = subnet.version
-                within: Fields = {f"ipv{version}_dst": (int(subnet.network_address), int(subnet.netmask))}
-                rules.add(
-                    "addressing",
-                    "learn",
-                    f"networks/{tenant}/{network.name}",
-                    (Output(CONTROLLER),),
-                    reg0=register,
-                    eth_dst=GATEWAY_MAC,
-                    eth_type=IP if version == 4 else IPV6,
-                    **within,
-                )
+def _switched(world: World, rules: Rules, tenant: str, network: str | None, resumed: bool = False) -> None:
+    """Frames to hosts of one network, by their MAC; for frames that come back from a function, of any."""
+    more: Fields = {"reg6": labels.bits(RESUMED, 1)} if resumed else {}
+    for host in world.hosts.values():
+        if host.tenant == tenant and host.mac is not None and (resumed or host.network == network):
+            label = Label(host.waypoint, exit=host.waypoint).mac()
+            rules.add(
+                "addressing",
+                "exact",
+                f"hosts/{host.host}",
+                (write("eth_dst", label), write_in_port_none(), *_exempt(host)),
+                "branch",
+                plus=1 if resumed else 0,
+                reg0=labels.bits(TENANT, world.tenants[tenant]),
+                eth_dst=host.mac,
+                **more,
+            )
 
 
-def _address_host(rules: Rules, register: tuple[int, int], host: HostView, same_network: bool) -> None:
-    owner = f"hosts/{host.name}"
-    assert host.mac is not None
-    if same_network:
-        label = Label(host.waypoint, exit=host.waypoint).mac()
-        rules.add(
-            "addressing",
-            "exact",
-            owner,
-            (write("eth_dst", label), write_in_port_none()),
-            "classify",
-            reg0=register,
-            eth_dst=host.mac,
-        )
+def _exempt(host: HostView) -> tuple[Action, ...]:
+    """What is sent to a function for itself meets no chain."""
+    return (put(EXEMPT, 1),) if host.exempt else ()
+
+
+def _address_by_ip(rules: Rules, register: tuple[int, int], host: HostView) -> None:
     routed = Label(host.waypoint, exit=host.waypoint, routed=True).mac()
     for value in (*host.ips, *host.prefixes):
         prefix = prefix_of(value)
@@ -135,9 +121,9 @@ def _address_host(rules: Rules, register: tuple[int, int], host: HostView, same_
         rules.add(
             "addressing",
             "prefix",
-            owner,
-            (write("eth_dst", routed), write_in_port_none()),
-            "classify",
+            f"hosts/{host.host}",
+            (write("eth_dst", routed), write_in_port_none(), *_exempt(host)),
+            "branch",
             plus=prefix.length,
             reg0=register,
             eth_dst=GATEWAY_MAC,
@@ -163,7 +149,7 @@ def _address_service(rules: Rules, register: tuple[int, int], view: ServiceView)
                 "exact",
                 owner,
                 (write("eth_dst", label), put(SERVICE, view.id), write_in_port_none()),
-                "classify",
+                "branch",
                 plus=1,
                 **target,
                 **{"ip_proto": protocol_number(port.protocol, ip.version), f"{port.protocol}_dst": port.port},
@@ -176,12 +162,7 @@ def untranslate(world: World, rules: Rules, switch: str) -> None:
     Short ICMP errors are dropped before translation: Open vSwitch 3.1.0 writes past such a packet.
     """
     rules.add("guard", "rest", BASE, goto="addressing")
-    zones = {
-        provider.zone: service.key
-        for service in world.services.values()
-        for provider in service.providers.values()
-        if provider.switch == switch
-    }
+    zones = {provider.zone: service.key for service, provider in world.providers_of.get(switch, ())}
     if not zones:
         return
     for eth_type in (IP, IPV6):
@@ -215,7 +196,7 @@ def untranslate(world: World, rules: Rules, switch: str) -> None:
 
 def leave(world: World, rules: Rules, switch: str) -> None:
     """The way out to this switch's hosts, with a service's translation where one is a provider."""
-    hosts = [host for host in world.hosts.values() if host.switch == switch and host.mac is not None]
+    hosts = [host for host in world.hosts_of.get(switch, ()) if host.mac is not None]
     if not hosts:
         return
     rules.add("translate", "rest", BASE, goto="leave")
@@ -243,29 +224,44 @@ def leave(world: World, rules: Rules, switch: str) -> None:
             eth_dst=labels.bits(labels.ROUTED, 1),
             eth_type=eth_type,
         )
+        for ttl in (0, 1):  # before a service's address is another: the sender is told of his packet
+            rules.add(
+                "translate",
+                "trusted",
+                BASE,
+                (Meter(ANSWERS_METER), Output(CONTROLLER)),
+                eth_dst=labels.bits(labels.ROUTED, 1),
+                eth_type=eth_type,
+                ip_ttl=ttl,
+            )
     rules.add("leave", "rest", BASE, goto="emit")
     for host in hosts:
-        owner = f"hosts/{host.name}"
+        owner = f"hosts/{host.host}"
         assert host.mac is not None
+        next_here = both(IS_LABEL, labels.bits(labels.WAYPOINT, host.waypoint))
+        if host.instance is not None:  # to the function for itself, not for others
+            next_here = both(next_here, labels.bits(labels.EXIT, host.waypoint))
         rules.add(
             "deliver",
             "exact",
             owner,
             (put(ZONE, host.zone), put(LEAVING, host.waypoint)),
             "translate",
-            eth_dst=both(IS_LABEL, labels.bits(labels.WAYPOINT, host.waypoint)),
+            plus=2 if host.instance is not None else 0,
+            eth_dst=next_here,
         )
+        tag: tuple[Action, ...] = ()
+        if host.vlan is not None:
+            tag = PushVlan(), SetField("vlan_tci", 0x1000 | host.vlan, 0x1FFF)
         rules.add(
             "emit",
             "exact",
             owner,
-            (write("eth_dst", host.mac), Output(host.port)),
+            (write("eth_dst", host.mac), *tag, Output(host.port)),
             reg4=labels.bits(LEAVING, host.waypoint),
         )
-    for view in world.services.values():
-        for provider in view.providers.values():
-            if provider.switch == switch:
-                _translate(rules, view, provider, learn)
+    for view, provider in world.providers_of.get(switch, ()):
+        _translate(rules, view, provider, learn)
 
 
 def _translate(rules: Rules, view: ServiceView, host: HostView, learn: tuple[Move, SetField]) -> None:

@@ -1,26 +1,36 @@
-"""Rules at a function: in by one arm, out by the other, on to the next waypoint; copies for taps."""
+"""Rules along a path: into its first function, from one to the next, copies for taps on the way."""
 
 from __future__ import annotations
 
-from controller_app.model.flow import Action, Clone, Move, Output, SetField
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from controller_app.model.flow import Action, Clone, Move, SetField
 from controller_app.pipeline import labels
 from controller_app.pipeline.build import Rules, put, resubmit, write
 from controller_app.pipeline.labels import IS_LABEL, both
-from controller_app.pipeline.tables import BASE, GATEWAY_MAC, IN_PORT_NONE, LEAVING
-from controller_app.pipeline.world import ArmView, InstanceView, ListView, World
+from controller_app.pipeline.tables import (
+    BASE,
+    FROM,
+    GATEWAY_MAC,
+    IN_PORT_NONE,
+    SERVICE_INDEX,
+    TRANSPORT,
+)
+from controller_app.transports import TRANSPORTS
 
+if TYPE_CHECKING:
+    from controller_app.pipeline.views import ArmView, InstanceView, ListView, World
 
-def entry(step: InstanceView, backward: bool) -> ArmView:
-    """The arm by which a packet enters: `in` forward, `out` backward."""
-    return step.out if backward and step.out is not None else step.into
+FIRST_INDEX = 255  # RFC 8300 2.3: what a service index starts with
 
 
 def first_waypoint(view: ListView, path: int, backward: bool) -> int | None:
     """The first waypoint of a path that is not a tap; None when there is none, so that the packet goes
     straight to its exit."""
     for step in view.steps(path, backward):
-        if not step.tap:
-            return entry(step, backward).waypoint
+        if step.mode.on_path:
+            return step.entry(backward).waypoint
     return None
 
 
@@ -31,62 +41,42 @@ def leading_taps(view: ListView, path: int, backward: bool) -> tuple[InstanceVie
 
 def _taps_before_next(steps: tuple[InstanceView, ...]) -> tuple[InstanceView, ...]:
     for position, step in enumerate(steps):
-        if not step.tap:
+        if step.mode.on_path:
             return steps[:position]
     return steps
 
 
+def following(
+    steps: tuple[InstanceView, ...], instance: InstanceView
+) -> tuple[tuple[InstanceView, ...], InstanceView | None]:
+    """What comes after an instance: the taps before the next function, and that function (None: the exit)."""
+    rest = steps[steps.index(instance) + 1 :]
+    taps = _taps_before_next(rest)
+    return taps, rest[len(taps)] if len(rest) > len(taps) else None
+
+
 def tap_copies(taps: tuple[InstanceView, ...]) -> tuple[Action, ...]:
-    """One copy on its way to each tap."""
-    return tuple(Clone((put(labels.WAYPOINT, tap.into.waypoint), resubmit("transit"))) for tap in taps)
+    """One copy on its way to each tap, by its label alone: Open vSwitch drops copy and packet where a service header
+    is put on within a clone."""
+    alone = put(TRANSPORT, 0)
+    return tuple(Clone((alone, put(labels.WAYPOINT, tap.into.waypoint), resubmit("transit"))) for tap in taps)
 
 
-def serve_functions(world: World, rules: Rules, switch: str) -> None:
-    """Everything a switch does for the function instances attached to it."""
-    for (tenant, function), instances in world.instances.items():
-        owner = f"functions/{tenant}/{function}"
-        for instance in instances:
-            for arm in (instance.into, instance.out):
-                if arm is None or arm.switch != switch:
-                    continue
-                rules.add("admission", "refuse", owner, in_port=arm.port)  # only what was steered to it
-                if instance.tap:
-                    _serve_tap(rules, owner, arm)
-                    continue
-                rules.add("admission", "trusted", owner, goto="advance", in_port=arm.port, eth_dst=IS_LABEL)
-                rules.add(
-                    "deliver",
-                    "exact",
-                    owner,
-                    (Output(arm.port),),
-                    eth_dst=both(IS_LABEL, labels.bits(labels.WAYPOINT, arm.waypoint)),
-                )
-    for view in world.lists.values():
-        for path in view.paths:
-            for backward in (False, True):
-                _advance(rules, view, path, backward, switch)
+def service_index(steps: tuple[InstanceView, ...], position: int) -> int:
+    """The service index (RFC 8300 2.3) with which a packet goes to the function at a position: one less for
+    each it met."""
+    return FIRST_INDEX - sum(step.mode.on_path for step in steps[:position])
 
 
-def _serve_tap(rules: Rules, owner: str, arm: ArmView) -> None:
-    rules.add(
-        "deliver",
-        "exact",
-        owner,
-        (put(LEAVING, arm.waypoint),),
-        "restore",
-        eth_dst=both(IS_LABEL, labels.bits(labels.WAYPOINT, arm.waypoint)),
-    )
-    rules.add("tap", "exact", owner, (Output(arm.port),), reg4=labels.bits(LEAVING, arm.waypoint))
+def serve(world: World, rules: Rules, instance: InstanceView, arm: ArmView) -> None:
+    """What an arm's switch does for it."""
+    if not instance.mode.on_path:
+        rules.add("admission", "refuse", instance.owner, in_port=arm.port)
+    instance.mode.serve(world, rules, instance, arm)
 
 
-def restore(world: World, rules: Rules, switch: str) -> None:
-    """At a tap's switch a copy gets back the address its sender wrote: the gateway's, or the host's."""
-    if not any(
-        instance.tap and instance.into.switch == switch
-        for instances in world.instances.values()
-        for instance in instances
-    ):
-        return
+def restore(world: World, rules: Rules) -> None:
+    """A frame gets back the address its sender wrote: the gateway's, or the host's."""
     rules.add(
         "restore",
         "exact",
@@ -100,42 +90,51 @@ def restore(world: World, rules: Rules, switch: str) -> None:
             rules.add(
                 "restore",
                 "exact",
-                f"hosts/{host.name}",
+                f"hosts/{host.host}",
                 (write("eth_dst", host.mac),),
                 "tap",
-                eth_dst=both(
-                    IS_LABEL, labels.bits(labels.EXIT, host.waypoint), labels.bits(labels.ROUTED, 0)
-                ),
+                eth_dst=both(IS_LABEL, labels.bits(labels.EXIT, host.waypoint), labels.bits(labels.ROUTED, 0)),
             )
 
 
-def _advance(rules: Rules, view: ListView, path: int, backward: bool, switch: str) -> None:
+def advance(
+    objects: Mapping[str, int], view: ListView, path: int, backward: bool
+) -> tuple[tuple[str, Rules], ...]:
+    """From one function of a path to the next: rules, each with its switch. objects: as for `Rules`."""
+    found: list[tuple[str, Rules]] = []
     steps = view.steps(path, backward)
+    transport = TRANSPORTS[view.transport]
     for position, step in enumerate(steps):
-        if step.tap:
+        if not step.mode.on_path:
             continue
-        exit_arm = entry(step, not backward)  # it comes out where the other direction goes in
-        if exit_arm.switch != switch:
-            continue
-        rest = steps[position + 1 :]
-        taps = _taps_before_next(rest)
-        following = rest[len(taps) :]
-        onward: Action = (
-            put(labels.WAYPOINT, entry(following[0], backward).waypoint)
-            if following
-            else Move(labels.EXIT, labels.WAYPOINT)
-        )
+        taps, after = following(steps, step)
+        onward = to_waypoint(after, backward)
+        carried: tuple[Action, ...] = ()
+        if transport.number:
+            index = service_index(steps, position + 1)
+            carried = put(TRANSPORT, transport.number), put(SERVICE_INDEX, index)
+        arm = step.exit(backward)
+        rules = Rules(arm.switch, objects)
+        found.append((arm.switch, rules))
         rules.add(
             "advance",
             "exact",
-            f"functions/{view.tenant}/{step.function}",
-            (write_in_port_none(), *tap_copies(taps), onward),
+            step.owner,
+            (write_in_port_none(), *tap_copies(taps), *carried, onward),
             "transit",
-            in_port=exit_arm.port,
+            reg6=labels.bits(FROM, arm.waypoint),
             eth_dst=both(
                 IS_LABEL, labels.bits(labels.PATH, path), labels.bits(labels.BACKWARD, int(backward))
             ),
         )
+    return tuple(found)
+
+
+def to_waypoint(step: InstanceView | None, backward: bool) -> Action:
+    """The label's next waypoint: a function's arm, or the exit."""
+    if step is None:
+        return Move(labels.EXIT, labels.WAYPOINT)
+    return put(labels.WAYPOINT, step.entry(backward).waypoint)
 
 
 def write_in_port_none() -> Action:

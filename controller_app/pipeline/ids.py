@@ -68,6 +68,7 @@ class Numbers:
         blocks = {switch: list(found) for switch, found in self._previous.blocks.items()}
         used = {block for found in blocks.values() for block in found}
         ids: dict[str, int] = {}
+        had = set(self._previous.waypoints.values())
         # the largest demand first, so that big aligned blocks are still to be had
         for switch, names in sorted(attached.items(), key=lambda item: (-len(item[1]), item[0])):
             mine = blocks.setdefault(switch, [])
@@ -75,7 +76,7 @@ class Numbers:
             lacking = len(names) - len(kept)
             room = sum(size for _, size in mine)
             # what somebody had until now is not given to another in the same step
-            lately = [n for n in self._previous.waypoints.values() if _inside(mine, n)]
+            lately = [n for n in range_of(mine) if n in had]
             free = room - len({*lately, *kept.values()})
             if lacking > free:
                 # twice the size each time, so that a switch that grows slowly has few blocks all the same
@@ -91,13 +92,18 @@ class Numbers:
     def _from_blocks(
         self, switch: str, names: list[str], blocks: list[tuple[int, int]], lately: list[int]
     ) -> dict[str, int]:
-        every = [n for base, size in blocks for n in range(base, base + size)]
+        every = range_of(blocks)
         places = {number: place for place, number in enumerate(every)}
         found = self.assign(
             f"waypoints/{switch}", names, {}, first=0, limit=len(every),
             reserved=[places[n] for n in lately],
         )
         return {name: every[place] for name, place in found.items()}
+
+
+def range_of(blocks: list[tuple[int, int]]) -> list[int]:
+    """Every number of some blocks."""
+    return [number for base, size in blocks for number in range(base, base + size)]
 
 
 def too_many(what: str, limit: int) -> PolicyError:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from controller_app.model.flow import SubField
+from controller_app.model.flow import SetField, SubField
 
 PREFIX = 0x0E
 WAYPOINT = SubField("eth_dst", 27, 13)
@@ -27,6 +27,9 @@ ROUTED = SubField("eth_dst", 0, 1)
 WAYPOINTS = 1 << WAYPOINT.bits
 REMEMBERED = 1 << (PATH.bits - 1)  # set in the ids of paths whose connections the edges remember
 IS_LABEL = (PREFIX << 40, 0xFF << 40)  # match: any label
+WRAPPED = 0x1E  # instead of the prefix while a transport's header is on the frame
+IS_WRAPPED = (WRAPPED << 40, 0xFF << 40)
+PREFIXES = (PREFIX, WRAPPED)
 
 # What an edge remembers of a connection, in ct_label: the choice this edge made for packets that enter here
 # (path, backward and exit as they lie in the label), and the path that packets from the other side came by.
@@ -44,6 +47,16 @@ def bits(field: SubField, value: int) -> tuple[int, int]:
     if value >> field.bits:
         raise ValueError(f"{value} does not fit {field.bits} bits of {field.field}")
     return value << field.offset, ((1 << field.bits) - 1) << field.offset
+
+
+def block(base: int, size: int) -> tuple[int, int]:
+    """(value, mask): the waypoint lies in a block, whose size is a power of two and divides its base."""
+    return base << WAYPOINT.offset, (WAYPOINTS - size) << WAYPOINT.offset
+
+
+def set_prefix(prefix: tuple[int, int]) -> SetField:
+    """Write IS_LABEL or IS_WRAPPED into the destination MAC."""
+    return SetField("eth_dst", *prefix)
 
 
 def both(*parts: tuple[int, int]) -> tuple[int, int]:

@@ -78,8 +78,9 @@ MATCH_NAMES: Mapping[str, str] = {
     "ip_proto": "nw_proto",
     "ipv4_src": "nw_src",
     "ipv4_dst": "nw_dst",
+    "ip_ttl": "nw_ttl",
 }
-SET_NAMES: Mapping[str, str] = {"ipv4_src": "ip_src", "ipv4_dst": "ip_dst"}
+SET_NAMES: Mapping[str, str] = {"ipv4_src": "ip_src", "ipv4_dst": "ip_dst", "ip_ttl": "nw_ttl"}
 FIELDS_BY_NAME: Mapping[str, str] = {
     **{name: name for name in FIELD_BITS},
     **{text: name for name, text in MATCH_NAMES.items()},
@@ -92,6 +93,7 @@ _NXM: Mapping[str, tuple[str, ...]] = {
     "in_port": ("NXM_OF_IN_PORT", "OXM_OF_IN_PORT"),
     **{f"reg{n}": (f"NXM_NX_REG{n}",) for n in range(16)},
     "metadata": ("OXM_OF_METADATA",),
+    "conj_id": ("NXM_NX_CONJ_ID",),
     "ct_state": ("NXM_NX_CT_STATE",),
     "ct_zone": ("NXM_NX_CT_ZONE",),
     "ct_mark": ("NXM_NX_CT_MARK",),
@@ -100,7 +102,14 @@ _NXM: Mapping[str, tuple[str, ...]] = {
     "eth_src": ("NXM_OF_ETH_SRC", "OXM_OF_ETH_SRC"),
     "eth_type": ("NXM_OF_ETH_TYPE", "OXM_OF_ETH_TYPE"),
     "vlan_tci": ("NXM_OF_VLAN_TCI",),
+    "mpls_label": ("OXM_OF_MPLS_LABEL",),
+    "mpls_bos": ("OXM_OF_MPLS_BOS",),
+    "nsh_spi": ("NXOXM_NSH_SPI",),
+    "nsh_si": ("NXOXM_NSH_SI",),
+    "nsh_c1": ("NXOXM_NSH_C1",),
     "ip_frag": ("NXM_NX_IP_FRAG",),
+    "ip_dscp": ("OXM_OF_IP_DSCP",),
+    "ip_ttl": ("NXM_NX_IP_TTL",),
     "ip_proto": ("NXM_OF_IP_PROTO", "OXM_OF_IP_PROTO"),
     "ipv4_src": ("NXM_OF_IP_SRC", "OXM_OF_IPV4_SRC"),
     "ipv4_dst": ("NXM_OF_IP_DST", "OXM_OF_IPV4_DST"),
@@ -129,7 +138,13 @@ SUBFIELD_NAMES: Mapping[str, tuple[str, int]] = {
     **{text: (name, FIELD_BITS[name]) for name, texts in _NXM.items() for text in texts},
     **{text: (name, FIELD_BITS[name]) for text, name in FIELDS_BY_NAME.items()},
     "NXM_OF_IN_PORT": ("in_port", 16),
+    "OXM_OF_VLAN_VID": ("vlan_tci", 12),
 }
+# Parts of vlan_tci that can be written by a name of their own: bits, where they stand, and what is written
+# (the tag's presence bit is written with its id).
+TCI_PARTS: Mapping[str, tuple[int, int, int]] = {"vlan_vid": (13, 0, 0x1FFF), "vlan_pcp": (3, 13, 0xE000)}
+# The one form in which the slot is hashed, between the brackets and before the target.
+MULTIPATH = "symmetric_l3l4+udp,0,modulo_n,256,0,"
 
 
 class OfctlError(ValueError):

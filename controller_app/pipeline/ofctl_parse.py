@@ -1,4 +1,4 @@
-"""From what `ovs-ofctl dump-flows` and `dump-groups` print (OpenFlow 1.3 to 1.5) to values.
+"""From what `ovs-ofctl dump-flows`, `dump-groups` and `dump-meters` print (OpenFlow 1.3 to 1.5) to values.
 
 Counters, ages, timeouts and flags are left out: they do not say what happens to a packet. What the model has
 no word for is an OfctlError that names it, never left out.
@@ -8,31 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv6Address
 
 from controller_app.model.flow import (
-    CONTROLLER,
     FIELD_BITS,
     FIELD_ORDER,
-    Action,
     Bucket,
-    CheckPacketLarger,
-    Clone,
-    Ct,
-    DecTtl,
     FieldMatch,
     Flow,
     Group,
     Match,
-    Move,
-    Nat,
-    Output,
-    Resubmit,
-    SetField,
-    SubField,
-    ToGroup,
+    MeterConfig,
     full_mask,
 )
+from controller_app.pipeline.ofctl_actions import Ports, parse_actions, parse_instructions, parse_port, split
 from controller_app.pipeline.ofctl_names import (
     CT_FLAGS,
     FIELDS_BY_NAME,
@@ -41,20 +29,16 @@ from controller_app.pipeline.ofctl_names import (
     IPV6_FIELDS,
     PROTOCOLS,
     RESERVED_PORTS,
-    SUBFIELD_NAMES,
     OfctlError,
     mask_of_prefix,
     number,
     parse_value,
 )
 
-Ports = Mapping[str, int]
-
 _NOT_BEHAVIOUR = frozenset(
     {"duration", "n_packets", "n_bytes", "idle_age", "hard_age", "idle_timeout", "hard_timeout", "importance"}
 )
 _FLAGS = frozenset({"send_flow_rem", "check_overlap", "reset_counts", "no_packet_counts", "no_byte_counts"})
-_SUBFIELD = re.compile(r"(\w+)\[(?:(\d+)(?:\.\.(\d+))?)?\]")
 _ALL_CT_FLAGS = sum(CT_FLAGS.values())
 _DEFAULT_PRIORITY = 32768
 
@@ -79,7 +63,7 @@ def parse_flow(line: str, ports: Ports | None = None) -> Flow:
             if name in conditions:
                 raise OfctlError(f"{name} is given twice")
             conditions[name] = value
-    actions, goto = _instructions(right, ports or {})
+    actions, goto = parse_instructions(right, ports or {})
     return Flow(table, priority, _match(conditions, ports or {}), actions, goto, cookie)
 
 
@@ -122,6 +106,27 @@ def parse_groups(text: str | Iterable[str], ports: Ports | None = None) -> list[
         except OfctlError as error:
             raise OfctlError(f"line {count}: {error}") from None
     return found
+
+
+def parse_meters(text: str | Iterable[str]) -> list[MeterConfig]:
+    """Read a whole `dump-meters`, or lines for `add-meter`. An OfctlError names the meter."""
+    whole = " ".join(line for _, line in _lines(text))
+    return [_meter(piece) for piece in re.split(r"(?=\bmeter=)", whole) if piece.strip()]
+
+
+def _meter(text: str) -> MeterConfig:
+    """One meter: `meter=5 kbps burst bands= type=drop rate=1000 burst_size=200`, at commas or blanks."""
+    said: dict[str, str] = {}
+    for item in re.split(r"[,\s]+", text.strip().strip(",")):
+        name, _, value = item.removeprefix("band=").partition("=")
+        if name in said:
+            raise OfctlError(f"meter {said.get('meter')}: {name} is given twice; only one band is known")
+        said[name] = value
+    unknown = said.keys() - {"meter", "kbps", "pktps", "burst", "stats", "bands", "type", "rate", "burst_size"}
+    if unknown or said.get("type") != "drop" or "meter" not in said or "rate" not in said:
+        raise OfctlError(f"{text.strip()!r} is no meter with one band that drops")
+    burst = number(said.get("burst_size", "0"), 32) if "burst" in said else 0
+    return MeterConfig(number(said["meter"], 32), number(said["rate"], 32), burst, "pktps" in said)
 
 
 def _lines(text: str | Iterable[str]) -> Iterator[tuple[int, str]]:
@@ -168,7 +173,7 @@ def _one(name: str, text: str, found: Mapping[str, tuple[int, int]], ports: Port
     eth_type = found.get("eth_type", (0, 0))[0]
     protocol = found.get("ip_proto", (0, 0))[0]
     if name == "in_port":
-        return "in_port", _port(text, ports), full_mask("in_port")
+        return "in_port", parse_port(text, ports), full_mask("in_port")
     if name == "ct_state":
         return "ct_state", *_ct_state(text)
     if name in ("ip_frag", "nw_frag"):
@@ -178,6 +183,11 @@ def _one(name: str, text: str, found: Mapping[str, tuple[int, int]], ports: Port
     if name == "dl_vlan":
         vlan = number(text, 16)
         return ("vlan_tci", 0, 0x1FFF) if vlan == 0xFFFF else ("vlan_tci", 0x1000 | vlan, 0x1FFF)
+    if name == "nw_tos":
+        tos = number(text, 8)
+        if tos & 3:
+            raise OfctlError(f"nw_tos={text}: the two bits of ECN are not known here")
+        return "ip_dscp", tos >> 2, full_mask("ip_dscp")
     if name == "dl_vlan_pcp":
         return "vlan_tci", 0x1000 | number(text, 3) << 13, 0xF000
     if name in ("nw_src", "nw_dst") and eth_type == 0x0806:
@@ -221,189 +231,9 @@ def _ct_flag(name: str) -> int:
     return CT_FLAGS[name]
 
 
-def _port(text: str, ports: Ports) -> int:
-    name = text.strip('"')
-    if text.isdigit():
-        return number(text, 32)
-    if name in ports:
-        return ports[name]
-    if name.upper() in RESERVED_PORTS:
-        return RESERVED_PORTS[name.upper()]
-    raise OfctlError(f"port {name!r} is not known by number; dump with --no-names")
-
-
-# -- actions -----------------------------------------------------------------------------------------------
-
-
-def _split(text: str) -> list[str]:
-    """At commas and blanks outside brackets."""
-    parts, depth, start = [], 0, 0
-    for position, letter in enumerate(text):
-        if letter in "([":
-            depth += 1
-        elif letter in ")]":
-            depth -= 1
-            if depth < 0:
-                break
-        elif letter in ", " and depth == 0:
-            parts.append(text[start:position])
-            start = position + 1
-    if depth != 0:
-        raise OfctlError(f"brackets do not match in {text!r}")
-    parts.append(text[start:])
-    return [part for part in parts if part]
-
-
-def _instructions(text: str, ports: Ports) -> tuple[tuple[Action, ...], int | None]:
-    parts = _split(text.strip())
-    goto = None
-    if parts and parts[-1].startswith("goto_table:"):
-        goto = number(parts.pop().partition(":")[2], 8)
-    return _actions(parts, ports), goto
-
-
-def _actions(parts: Iterable[str], ports: Ports) -> tuple[Action, ...]:
-    return tuple(_action(part, ports) for part in parts if part != "drop")
-
-
-def _call(text: str) -> tuple[str, str | None, str]:
-    """`name(inside)rest` -> (name, inside, rest); without brackets inside is None."""
-    name, bracket, tail = text.partition("(")
-    if not bracket or not re.fullmatch(r"\w+", name):
-        return text, None, ""
-    inside, _, rest = tail.rpartition(")")
-    return name, inside, rest
-
-
-def _action(text: str, ports: Ports) -> Action:
-    name, inside, rest = _call(text)
-    if inside is not None and name in ("resubmit", "ct", "clone", "check_pkt_larger", "controller"):
-        if name == "check_pkt_larger":
-            return CheckPacketLarger(number(inside, 16), _subfield(rest.removeprefix("->")))
-        if rest:
-            raise OfctlError(f"action {text!r} is not understood")
-        if name == "resubmit":
-            port, _, table = inside.partition(",")
-            if port.strip() not in ("", "in_port", "IN_PORT") or not table:
-                raise OfctlError(f"action {text!r}: a resubmit with another in_port is not known")
-            return Resubmit(number(table.strip(), 8))
-        if name == "ct":
-            return _ct(inside)
-        if name == "clone":
-            return Clone(_actions(_split(inside), ports))
-        return _controller(inside)
-    word, colon, value = text.partition(":")
-    if word == "output" and colon:
-        return Output(_port(value, ports))
-    if word == "group" and colon:
-        return ToGroup(number(value, 32))
-    if word.upper() == "CONTROLLER":
-        return Output(CONTROLLER, number(value, 16) if colon else 0xFFFF)
-    if word == "set_field" and colon:
-        return _set_field(value)
-    if word == "load" and colon:
-        return _load(value)
-    if word == "move" and colon:
-        source, arrow, target = value.partition("->")
-        if not arrow:
-            raise OfctlError(f"action {text!r} has no ->")
-        return Move(_subfield(source), _subfield(target))
-    if text == "dec_ttl":
-        return DecTtl()
-    if not colon and (text.isdigit() or text.strip('"') in ports or text.upper() in RESERVED_PORTS):
-        return Output(_port(text, ports))
-    raise OfctlError(f"action {text!r} is not known")
-
-
-def _controller(inside: str) -> Output:
-    max_len = 0xFFFF
-    for part in _split(inside):
-        name, _, value = part.partition("=")
-        if name == "max_len":
-            max_len = number(value, 16)
-        elif (name, value) not in (("reason", "action"), ("id", "0")):
-            raise OfctlError(f"controller option {part!r} is not known")
-    return Output(CONTROLLER, max_len)
-
-
-def _subfield(text: str) -> SubField:
-    found = _SUBFIELD.fullmatch(text.strip())
-    if not found or found[1] not in SUBFIELD_NAMES:
-        raise OfctlError(f"field {text!r} is not known")
-    name, bits = SUBFIELD_NAMES[found[1]]
-    first = int(found[2] or 0)
-    last = int(found[3]) if found[3] else first if found[2] else bits - 1
-    if not first <= last < bits:
-        raise OfctlError(f"{text} has bits that {found[1]} has not")
-    return SubField(name, first, last - first + 1)
-
-
-def _load(text: str) -> SetField:
-    value, arrow, target = text.partition("->")
-    if not arrow:
-        raise OfctlError(f"load {text!r} has no ->")
-    part = _subfield(target)
-    mask = ((1 << part.bits) - 1) << part.offset
-    return SetField(part.field, number(value, part.bits) << part.offset, mask)
-
-
-def _set_field(text: str) -> SetField:
-    value, arrow, name = text.rpartition("->")
-    field = FIELDS_BY_NAME.get(name)
-    if not arrow or field is None:
-        raise OfctlError(f"set_field of {name!r} is not known")
-    if field == "in_port":
-        # OpenFlow 1.5 prints the 16-bit OFPP_NONE as ANY.
-        port = _port(value, {})
-        return SetField("in_port", port & 0xFFFF, 0xFFFF)
-    plain, slash, mask_text = value.partition("/")
-    mask = parse_value(field, mask_text) if slash else full_mask(field)
-    return SetField(field, parse_value(field, plain) & mask, mask)
-
-
-def _ct(inside: str) -> Ct:
-    commit, table, nat = False, None, None
-    zone: int | SubField = 0
-    inner: tuple[Action, ...] = ()
-    for part in _split(inside):
-        name, brackets, _ = _call(part)
-        key, _, value = part.partition("=")
-        if part == "commit":
-            commit = True
-        elif part == "nat":
-            nat = Nat()
-        elif name == "nat" and brackets is not None:
-            nat = _nat(brackets)
-        elif name == "exec" and brackets is not None:
-            inner = _actions(_split(brackets), {})
-        elif key == "zone":
-            zone = _subfield(value) if "[" in value else number(value, 16)
-        elif key == "table":
-            table = number(value, 8)
-        else:
-            raise OfctlError(f"ct argument {part!r} is not known")
-    return Ct(zone, commit, table, nat, inner)
-
-
-def _nat(text: str) -> Nat:
-    key, _, value = text.partition("=")
-    if key != "dst":
-        raise OfctlError(f"nat({text}) is not known: only plain nat and nat(dst=ADDRESS:PORT)")
-    try:
-        if value.startswith("["):
-            address, _, port = value[1:].partition("]:")
-            return Nat(int(IPv6Address(address)), number(port, 16), 6)
-        if value.count(":") < 2:
-            address, colon, port = value.partition(":")
-            return Nat(int(IPv4Address(address)), number(port, 16) if colon else None, 4)
-        return Nat(int(IPv6Address(value)), None, 6)
-    except ValueError:
-        raise OfctlError(f"nat({text}) is not understood: one address and at most one port") from None
-
-
 def _bucket(body: str, kind: str, ports: Ports) -> Bucket:
     weight, watch = 1, None
-    parts = _split(body.strip().rstrip(","))
+    parts = split(body.strip().rstrip(","))
     while parts:
         name, _, value = re.split(r"([:=])|$", parts[0], maxsplit=1)
         if name == "actions":
@@ -412,7 +242,7 @@ def _bucket(body: str, kind: str, ports: Ports) -> Bucket:
         if name == "weight":
             weight = number(value, 16)
         elif name == "watch_port":
-            watch = _port(value, ports)
+            watch = parse_port(value, ports)
         elif name == "watch_group":
             raise OfctlError("watch_group is not known")
         elif name != "bucket_id":
@@ -420,4 +250,4 @@ def _bucket(body: str, kind: str, ports: Ports) -> Bucket:
         parts.pop(0)
     if watch == RESERVED_PORTS["ANY"]:
         watch = None
-    return Bucket(_actions([part for part in parts if part], ports), weight if kind == "select" else 1, watch)
+    return Bucket(parse_actions([part for part in parts if part], ports), weight if kind == "select" else 1, watch)

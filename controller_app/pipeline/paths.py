@@ -9,9 +9,9 @@ from typing import Any
 from controller_app.model.allocation import Allocation
 from controller_app.model.policy import Chain, Policy
 from controller_app.model.topology import Topology
-from controller_app.pipeline.functions import entry
 from controller_app.pipeline.regions import Prefix, Region, prefix_of, regions
-from controller_app.pipeline.world import HostView, InstanceView, ListView, World, build_world
+from controller_app.pipeline.views import HostView, InstanceView, ListView, World
+from controller_app.pipeline.world import build_world
 
 
 def paths(
@@ -46,7 +46,7 @@ def _between(
     listed = []
     rejected = []
     for path, slots in sorted(Counter(view.slots).items(), key=lambda item: (-item[1], item[0])):
-        steps = [step for step in view.steps(path, backward) if not step.tap]
+        steps = [step for step in view.steps(path, backward) if step.mode.on_path]
         names = [step.name for step in steps]
         switches, cost, broken = walk(world, ingress, steps, egress, backward)
         if broken:
@@ -92,7 +92,7 @@ def walk(
     cost = 0.0
     legs: list[tuple[str, str]] = []  # where to, and where it comes out again
     for step in steps:
-        legs.append((entry(step, backward).switch, entry(step, not backward).switch))
+        legs.append((step.entry(backward).switch, step.exit(backward).switch))
     legs.append((egress, egress))
     for target, out in legs:
         row = world.routes.row(target)

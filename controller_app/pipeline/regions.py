@@ -3,208 +3,251 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
-from controller_app.balancing.selectors import matches
-from controller_app.model.policy import Classifier, Party, Selector, Tenant, Traffic
+from controller_app.model.policy import Chain, Classifier, Tenant, Traffic
 from controller_app.model.position import Diagnostic, PolicyError
-from controller_app.model.topology import IPAddress, IPNetwork
-from controller_app.pipeline.world import HostView, World, list_key
+from controller_app.pipeline.boxes import (
+    EVERYTHING,
+    PORTS,
+    Box,
+    Prefix,
+    port_masks,
+    prefix_of,
+    protocol_number,
+)
+from controller_app.pipeline.lists import list_key, pieces, return_pieces
+from controller_app.pipeline.parties import Parties, disjoint
+from controller_app.pipeline.ranks import Place
+from controller_app.pipeline.views import World
 
-PORTS = (0, 65535)
-_PROTOCOLS = {"tcp": {4: 6, 6: 6}, "udp": {4: 17, 6: 17}, "icmp": {4: 1, 6: 58}}
+__all__ = [
+    "EVERYTHING", "PORTS", "Box", "Decision", "Prefix", "Region", "branches", "port_masks", "prefix_of",
+    "protocol_number", "regions",
+]  # fmt: skip
 
-
-class Prefix(NamedTuple):
-    """An address prefix. Version 0 stands for every address of both versions."""
-
-    version: int
-    base: int
-    length: int
-
-    def holds(self, other: Prefix) -> bool:
-        if self.version == 0:
-            return True
-        if self.version != other.version or self.length > other.length:
-            return False
-        shift = (32 if self.version == 4 else 128) - self.length
-        return self.base >> shift == other.base >> shift
-
-    def meets(self, other: Prefix) -> bool:
-        return self.holds(other) or other.holds(self)
-
-    @property
-    def size(self) -> int:
-        """How many addresses; everything is more than all of either version."""
-        return 1 << 130 if self.version == 0 else 1 << ((32 if self.version == 4 else 128) - self.length)
-
-
-EVERYTHING = Prefix(0, 0, 0)
-
-
-class Box(NamedTuple):
-    """Packets from one prefix to another of one protocol ("" any) with ports in two closed ranges."""
-
-    source: Prefix
-    destination: Prefix
-    protocol: str
-    source_ports: tuple[int, int]
-    destination_ports: tuple[int, int]
-
-    def holds(self, other: Box) -> bool:
-        return (
-            self.source.holds(other.source)
-            and self.destination.holds(other.destination)
-            and (not self.protocol or self.protocol == other.protocol)
-            and self.source_ports[0] <= other.source_ports[0]
-            and other.source_ports[1] <= self.source_ports[1]
-            and self.destination_ports[0] <= other.destination_ports[0]
-            and other.destination_ports[1] <= self.destination_ports[1]
-        )
-
-    def meets(self, other: Box) -> bool:
-        return (
-            self.source.meets(other.source)
-            and self.destination.meets(other.destination)
-            and (not self.protocol or not other.protocol or self.protocol == other.protocol)
-            and self.source_ports[0] <= other.source_ports[1]
-            and other.source_ports[0] <= self.source_ports[1]
-            and self.destination_ports[0] <= other.destination_ports[1]
-            and other.destination_ports[0] <= self.destination_ports[1]
-        )
-
-    @property
-    def size(self) -> int:
-        ports = (self.source_ports[1] - self.source_ports[0] + 1) * (
-            self.destination_ports[1] - self.destination_ports[0] + 1
-        )
-        return self.source.size * self.destination.size * ports * (1 if self.protocol else 256)
+# Levels of rules, the higher wins: (tenants' defaults, see `fragments`,) insertions, ICMP errors, classifiers.
+DEFAULT, INSERTION, ERRORS, CLASSIFIER = 0, 1, 2, 3
 
 
 class Decision(NamedTuple):
-    """What happens to a packet: "chain" with its list's key and direction, "allow" or "deny"."""
+    """What happens to a packet: "chain" with its list's key and direction, "allow", "deny" or "reject".
+
+    limit: the name of the meter it has to pass ("" none); dscp and queue: the marks it gets.
+    """
 
     action: str
     list_key: str = ""
     backward: bool = False
+    limit: str = ""
+    dscp: int | None = None
+    queue: int | None = None
+
+    @property
+    def way(self) -> Decision:
+        """The same without marks and limit."""
+        return Decision(self.action, self.list_key, self.backward)
 
 
 @dataclass(frozen=True)
 class Region:
-    """One classifier in one direction. `mirror` is the way back that it implies."""
+    """One classifier in one direction: packets from one of `sources` to one of `destinations` (disjoint prefixes)
+    with one of `traffic` and of `dscp` (none: any).
+
+    `mirror` is the way back that a classifier implies. `part` counts the pieces of a chain that translating
+    functions cut: 0 is the classifier's own traffic, the others are what comes from the function before them.
+    `out_of`: it is only for what comes out of this function.
+    """
 
     classifier: Classifier
     tenant: str
     mirror: bool
     decision: Decision
-    boxes: tuple[Box, ...]
-    rank: int = field(default=0, compare=False)
+    sources: tuple[Prefix, ...]
+    destinations: tuple[Prefix, ...]
+    traffic: tuple[Traffic, ...] = (Traffic(""),)
+    part: int = 0
+    out_of: str = ""
+    level: int = CLASSIFIER
+    owner: str = ""
+    dscp: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
-        return f"classifiers/{self.tenant}/{self.classifier.name}"
+        """The object that its rules belong to."""
+        return self.owner or f"classifiers/{self.tenant}/{self.classifier.name}"
 
+    @property
+    def kind(self) -> tuple[int, int, bool]:
+        """What is compared before sizes: level, priority, explicit ones before mirrors."""
+        return self.level, self.classifier.priority, not self.mirror
 
-def prefix_of(value: IPAddress | IPNetwork) -> Prefix:
-    """An address or network as a Prefix."""
-    if isinstance(value, IPv4Network | IPv6Network):
-        return Prefix(value.version, int(value.network_address), value.prefixlen)
-    return Prefix(value.version, int(value), value.max_prefixlen)
+    def place(self, asked: int, *ties: int | str) -> Place:
+        """Where one of its rules, that asks for so many bits, stands in the order of all rules.
+
+        Of regions of one kind that overlap and differ, one is strictly inside the other (`survey` sees to it).
+        Then so are their rules, or they match the same: the one that asks for more bits belongs to the inner one.
+        """
+        if self.out_of:
+            ties = (*ties, 1)  # it asks for that, too
+        return self.level, self.classifier.priority, int(not self.mirror), asked, *ties
+
+    @cached_property
+    def boxes(self) -> tuple[Box, ...]:
+        """The region, as boxes that have nothing in common."""
+        return tuple(box for source in self.sources for box in self.leaving(source))
+
+    def leaving(self, source: Prefix) -> Iterator[Box]:
+        """Its boxes from one of its sources."""
+        for target in self.destinations:
+            yield from self.between(source, target)
+
+    def between(self, source: Prefix, target: Prefix) -> Iterator[Box]:
+        """Its boxes from one of its sources to one of its destinations; none between IP versions."""
+        versioned = bool(self.traffic[0].protocol or self.dscp) or self.decision.dscp is not None
+        for ends in _facing(source, target, versioned):
+            for traffic in self.traffic:
+                ports = (traffic.low, traffic.high)
+                sides = (ports, PORTS) if self.mirror else (PORTS, ports)
+                for dscp in self.dscp or (None,):
+                    yield Box(*ends, traffic.protocol, *sides, dscp)
+
+    @cached_property
+    def size(self) -> int:
+        """How many packets are in it, roughly: a strict subset is smaller."""
+        kinds = sum((t.high - t.low + 1 if t.protocol else 1 << 24) for t in self.traffic)
+        marks = len(self.dscp) or 64
+        sources, targets = _addresses_in(self.sources), _addresses_in(self.destinations)
+        ends = 0
+        for one, many in sources.items():
+            for other, more in targets.items():
+                if not one or not other or one == other:
+                    every = Prefix(one or other, 0, 0).size
+                    ends += (many if one else every) * (more if other else every)
+        return ends * kinds * marks
+
+    @cached_property
+    def exact(self) -> frozenset[Box]:
+        """The boxes, to look one up."""
+        return frozenset(self.boxes)
+
+    def inside(self, outer: Region) -> bool:
+        """Whether every packet of this one is in the other, and not the other way round."""
+        if self.size >= outer.size:
+            return False
+        return all(
+            small in outer.exact or any(big.holds(small) for big in outer.boxes) for small in self.boxes
+        )
 
 
 def regions(world: World) -> list[Region]:
-    """Every classifier of every tenant as regions, ranked: where two overlap the larger rank wins.
+    """Every classifier of every tenant as regions, but for those `after` a function (`branches`)."""
+    return [region for tenant in world.policy.tenants.values() for region in of_tenant(world, tenant)]
 
-    Raises PolicyError where two classifiers overlap, differ, and nothing says which comes first.
-    """
-    found: list[Region] = []
+
+def of_tenant(world: World, tenant: Tenant) -> Iterator[Region]:
+    """The regions of one tenant."""
+    parties = Parties(world, tenant)
+    for classifier in tenant.classifiers.values():
+        every = list(_of_classifier(tenant, classifier, parties))
+        yield from every if classifier.after is None else every[1:]
+
+
+def branches(world: World) -> Mapping[tuple[str, str], tuple[Region, ...]]:
+    """The classifiers of what comes out of a function, by tenant and function."""
+    found: dict[tuple[str, str], list[Region]] = defaultdict(list)
     for tenant in world.policy.tenants.values():
-        by_network: dict[str, list[HostView]] = defaultdict(list)
-        for host in world.hosts.values():
-            if host.tenant == tenant.name and host.network is not None:
-                by_network[host.network].append(host)
-        mine = []
-        for classifier in tenant.classifiers.values():
-            mine += _of_classifier(world, tenant, classifier, by_network)
-        problems = _unordered(mine)
-        if problems:
-            raise PolicyError(problems)
-        found += mine
-    return _ranked(found)
+        after = [classifier for classifier in tenant.classifiers.values() if classifier.after is not None]
+        parties = Parties(world, tenant) if after else None
+        for classifier in after:
+            assert parties is not None
+            first = next(_of_classifier(tenant, classifier, parties))
+            found[tenant.name, str(classifier.after)].append(first)
+    return {key: tuple(group) for key, group in found.items()}
 
 
-def _of_classifier(
-    world: World, tenant: Tenant, classifier: Classifier, by_network: Mapping[str, list[HostView]]
-) -> list[Region]:
-    # disjoint prefixes and disjoint traffic make disjoint boxes, whose sizes add up
-    sources = _disjoint(_party(world, tenant, classifier.source, by_network))
-    destinations = _disjoint(_party(world, tenant, classifier.destination, by_network))
-    boxes = tuple(
-        Box(source, destination, traffic.protocol, PORTS, (traffic.low, traffic.high))
-        for source in sources
-        for destination in destinations
-        for traffic in _merged(classifier.traffic)
-        if 0 in (source.version, destination.version) or source.version == destination.version
-    )
-    decision = Decision(classifier.then.action)
-    back: Decision | None = None if classifier.then.action == "deny" else Decision("allow")
-    if classifier.then.chain is not None:
-        chain = tenant.chains[classifier.then.chain]
-        key = list_key(tenant.name, chain.through, chain.stickiness)
-        decision = Decision("chain", key)
-        if chain.returns == "symmetric":
-            back = Decision("chain", key, backward=True)
-    found = [Region(classifier, tenant.name, False, decision, boxes)]
-    if back is not None:
-        mirrored = tuple(
-            Box(box.destination, box.source, box.protocol, box.destination_ports, box.source_ports)
-            for box in boxes
+def _of_classifier(tenant: Tenant, classifier: Classifier, parties: Parties) -> Iterator[Region]:
+    """Its own traffic first; then its mirror, and what comes from the translating functions of its chain."""
+    then = classifier.then
+    chain = tenant.chains[then.chain] if then.chain is not None else None
+    limit = f"classifiers/{tenant.name}/{classifier.name}" if then.limit is not None else ""
+    sources = disjoint(parties.prefixes(classifier.source))
+    targets = disjoint(parties.prefixes(classifier.destination))
+    traffic = tuple(_merged(classifier.traffic))
+    cut = pieces(tenant.functions, chain.through) if chain is not None else ()
+    there = [_along(tenant, chain, piece) for piece in cut] or [Decision(then.action)]
+    back = _way_back(tenant, classifier.then.action, chain, cut)
+    for part, decision in enumerate(there):
+        if part:
+            sources = disjoint(parties.of_function(cut[part - 1][-1]))
+        if not part:
+            decision = decision._replace(limit=limit, dscp=then.dscp, queue=then.queue)
+        dscp = tuple(dict.fromkeys(classifier.dscp))
+        # what a translating function sends has its mark already
+        asked = (then.dscp,) if part and dscp and then.dscp is not None else dscp
+        yield Region(classifier, tenant.name, False, decision, sources, targets, traffic, part, dscp=asked)
+        if part < len(back) and classifier.after is None:
+            # replies come from the translating function: only what comes out of it is known by this
+            out_of = cut[part][-1] if part + 1 < len(cut) else ""
+            yield Region(classifier, tenant.name, True, back[part], targets, sources, traffic, part, out_of, dscp=dscp)
+
+
+def _along(tenant: Tenant, chain: Chain | None, piece: tuple[str, ...], backward: bool = False) -> Decision:
+    if not piece or chain is None:
+        return Decision("allow")
+    return Decision("chain", list_key(tenant.name, piece, chain.stickiness, chain.transport), backward)
+
+
+def _way_back(
+    tenant: Tenant, action: str, chain: Chain | None, cut: tuple[tuple[str, ...], ...]
+) -> list[Decision]:
+    """What replies meet, for each piece of the way there; empty where nothing is said of replies."""
+    if chain is None:
+        return [Decision("allow")] if action == "allow" else []
+    if chain.returns == "symmetric":
+        return [_along(tenant, chain, piece, True) for piece in cut]
+    if isinstance(chain.returns, str):
+        return [Decision("allow")] * len(cut)
+    # replies meet the last piece first; between two pieces they are sent to the function itself, by its address
+    ways = [_along(tenant, chain, piece) for piece in return_pieces(tenant.functions, chain.returns)]
+    if len(ways) > len(cut):
+        raise PolicyError(
+            [
+                Diagnostic(
+                    chain.where,
+                    f"chains.{chain.name}.return",
+                    "a function that changes addresses is on the way back and not on the way there",
+                    "leave it out of `return`, or put it into `through`",
+                )
+            ]
         )
-        found.append(Region(classifier, tenant.name, True, back, mirrored))
-    return found
+    return [*[Decision("allow")] * (len(cut) - len(ways)), *ways[::-1]]
 
 
-def _party(
-    world: World, tenant: Tenant, party: Party, by_network: Mapping[str, list[HostView]]
-) -> list[Prefix]:
-    if party.kind == "any":
-        return [EVERYTHING]
-    if party.kind == "cidr":
-        assert not isinstance(party.value, str | Selector | None)
-        return [prefix_of(party.value)]
-    if party.kind == "service":
-        return [prefix_of(ip) for ip in world.services[f"{tenant.name}/{party.value}"].ips]
-    if party.kind == "network":
-        network = tenant.networks[str(party.value)]
-        if network.subnets:
-            return [prefix_of(subnet) for subnet in network.subnets]
-        return _addresses(by_network.get(network.name, ()))
-    if party.kind == "selector":
-        assert isinstance(party.value, Selector)
-        chosen = [e.host for e in tenant.endpoints.values() if matches(party.value, e.labels)]
-    elif party.kind == "endpoint":
-        chosen = [tenant.endpoints[str(party.value)].host]
-    else:
-        chosen = [str(party.value)]
-    return _addresses(world.hosts[name] for name in chosen if name in world.hosts)
+def _facing(source: Prefix, target: Prefix, versioned: bool) -> tuple[tuple[Prefix, Prefix], ...]:
+    """The pairs of prefixes of one IP version that stand for these two. Everything to everything stays one pair,
+    unless what is asked besides differs by version."""
+    version = source.version or target.version
+    if not version and not versioned:
+        return ((source, target),)
+    if source.version and target.version:
+        return ((source, target),) if source.version == target.version else ()
+    found = []
+    for each in (version,) if version else (4, 6):
+        every = Prefix(each, 0, 0)
+        found.append((source if source.version else every, target if target.version else every))
+    return tuple(found)
 
 
-def _addresses(hosts: Iterable[HostView]) -> list[Prefix]:
-    return [prefix_of(value) for host in hosts for value in (*host.ips, *host.prefixes)]
-
-
-def _disjoint(prefixes: list[Prefix]) -> list[Prefix]:
-    kept: list[Prefix] = []
-    wide: list[Prefix] = []  # those that can hold others
-    for prefix in sorted(dict.fromkeys(prefixes), key=lambda p: -p.size):
-        if not any(big.holds(prefix) for big in wide):
-            kept.append(prefix)
-            if prefix.size > 1:
-                wide.append(prefix)
-    return kept
+def _addresses_in(prefixes: tuple[Prefix, ...]) -> dict[int, int]:
+    """How many addresses of each version."""
+    counted: dict[int, int] = defaultdict(int)
+    for prefix in prefixes:
+        counted[prefix.version] += prefix.size
+    return counted
 
 
 def _merged(traffic: tuple[Traffic, ...]) -> list[Traffic]:
@@ -218,99 +261,3 @@ def _merged(traffic: tuple[Traffic, ...]) -> list[Traffic]:
         else:
             merged.append(item)
     return merged
-
-
-def _ranked(found: list[Region]) -> list[Region]:
-    # a strict subset is smaller, so by size it comes first; any order that respects the winners will do
-    def order(region: Region) -> tuple[int, bool, int]:
-        return region.classifier.priority, not region.mirror, -sum(box.size for box in region.boxes)
-
-    keys = {order(region) for region in found}
-    ranks = {key: rank for rank, key in enumerate(sorted(keys), start=1)}
-    return [Region(r.classifier, r.tenant, r.mirror, r.decision, r.boxes, ranks[order(r)]) for r in found]
-
-
-def _unordered(found: list[Region]) -> list[Diagnostic]:
-    """Overlaps between regions of one tenant that no rule decides."""
-    problems = []
-    for one, other in sorted(_meeting(found)):
-        a, b = found[one], found[other]
-        if (
-            a.classifier is b.classifier
-            or a.decision == b.decision
-            or a.classifier.priority != b.classifier.priority
-            or a.mirror != b.mirror
-            or _strictly_inside(a, b)
-            or _strictly_inside(b, a)
-        ):
-            continue
-        way = "the replies of " if a.mirror else ""
-        problems.append(
-            Diagnostic(
-                b.classifier.where,
-                f"classifiers.{b.classifier.name}",
-                f"{way}{b.classifier.name} and {a.classifier.name} ({a.classifier.where}) overlap and nothing "
-                "says which comes first",
-                "give one of them a larger priority, or make one a strict subset of the other",
-            )
-        )
-        if len(problems) == 20:
-            break
-    return problems
-
-
-def _strictly_inside(inner: Region, outer: Region) -> bool:
-    def inside(one: Region, two: Region) -> bool:
-        return all(any(big.holds(small) for big in two.boxes) for small in one.boxes)
-
-    return inside(inner, outer) and not inside(outer, inner)
-
-
-def _meeting(found: list[Region]) -> set[tuple[int, int]]:
-    """Pairs of regions (by index) of which some boxes overlap.
-
-    Two prefixes overlap when one is a prefix of the other, so the boxes that can meet a given one are found
-    by looking its source up at every prefix length in use; what is left is compared one by one.
-    """
-    lengths = sorted({(box.source.version, box.source.length) for region in found for box in region.boxes})
-    seen: dict[Prefix, list[tuple[int, Box]]] = defaultdict(list)
-    for index, region in enumerate(found):
-        for box in region.boxes:
-            seen[box.source].append((index, box))
-    pairs: set[tuple[int, int]] = set()
-    for index, region in enumerate(found):
-        for box in region.boxes:
-            for version, length in lengths:
-                shorter = _shorten(box.source, version, length)
-                if shorter is None:
-                    continue
-                for other, candidate in seen.get(shorter, ()):
-                    if other != index and box.meets(candidate):
-                        pairs.add((min(index, other), max(index, other)))
-    return pairs
-
-
-def _shorten(prefix: Prefix, version: int, length: int) -> Prefix | None:
-    if version == 0:
-        return EVERYTHING
-    if version != prefix.version or length > prefix.length:
-        return None
-    shift = (32 if version == 4 else 128) - length
-    return Prefix(version, prefix.base >> shift << shift, length)
-
-
-def protocol_number(protocol: str, version: int) -> int:
-    """The IANA number of a protocol under an IP version (icmp differs)."""
-    return _PROTOCOLS[protocol][version]
-
-
-def port_masks(low: int, high: int) -> list[tuple[int, int]]:
-    """A closed port range as (value, mask) pairs, the fewest there are."""
-    found = []
-    while low <= high:
-        size = low & -low or 1 << 16
-        while low + size - 1 > high:
-            size >>= 1
-        found.append((low, 0xFFFF & ~(size - 1)))
-        low += size
-    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from controller_app.model.flow import SubField
+from controller_app.pipeline.cookies import METER_MARK
 
 GATEWAY_MAC = 0x0A_00_00_00_00_01  # every gateway and every service answers with it, on every switch
 
@@ -20,10 +21,23 @@ LEAVING = SubField("reg4", 0, 16)  # waypoint of the host or tap this packet is 
 SERVICE = SubField("reg3", 0, 32)  # service whose address the packet was sent to; 0 none
 PROBE = SubField("reg5", 0, 1)  # a question of the controller's: tell the choice, send nothing
 LARGE = SubField("reg5", 1, 1)  # an ICMP error long enough to be translated
+TOO_BIG = SubField("reg5", 2, 1)  # it does not fit the links with what its transport adds
+EXEMPT = SubField("reg5", 3, 1)  # sent by or to a function for itself: it meets no chain
+TAGGED = SubField("reg5", 4, 1)  # its host sends it with a tag of its own, which is still on it
+TRANSPORT = SubField("reg5", 8, 4)  # what carries the next waypoint on links; 0 the label alone
+FROM = SubField("reg6", 0, 13)  # waypoint of the function's arm it came out of; 0 a host's frame
+RESUMED = SubField("reg6", 16, 1)  # it came out of a function without its label, and is classified again
+SERVICE_INDEX = SubField("reg8", 0, 8)  # what a service header starts with (RFC 8300 2.3)
+SAVED_LOW = SubField("reg9", 0, 32)  # the label, while a service header goes on or off in front of it
+SAVED_HIGH = SubField("reg10", 0, 16)
+SLOT = SubField("reg7", 0, 8)  # the slot of 256 it hashes to, where the group does not choose
 
 # --- ether types, and the object that wants what every switch needs --------------------------------------
 IP, IPV6, ARP, LLDP = 0x0800, 0x86DD, 0x0806, 0x88CC
 BASE = "pipeline/base"
+
+ANSWERS_METER = METER_MARK << 24 | 1  # for packets that the controller answers: refusals, ICMP errors
+ANSWERS_RATE = 200  # of them, a second and switch
 
 IN_PORT_NONE = 0xFFFF  # loaded into in_port, it lets a packet leave by the port it came from
 
@@ -53,12 +67,12 @@ TABLES: tuple[Table, ...] = (
     _table(
         "admission",
         0,
-        "Who sent this? Labelled frames from links go on to `transit`, from functions to `advance`; frames "
-        "of known hosts get their tenant and zone; what hosts forge is dropped; ARP, ND and IP of hosts not "
-        "yet known go to the controller. What matches nothing is not ours: other apps may have it.",
-        {"in_port", "eth_src", "eth_dst", "eth_type"},
-        {"reg0", "reg1"},
-        "transit advance respond",
+        "Who sent this? Labelled frames from links go on to `transit` (to `unwrap` with a transport's header), from "
+        "functions to `branch`; frames of known hosts get their tenant and zone; what hosts forge is dropped; ARP, ND "
+        "and IP of hosts not yet known go to the controller. What matches nothing is not ours: other apps may have it.",
+        {"in_port", "eth_src", "eth_dst", "eth_type", "vlan_tci", "ipv4_src", "ipv6_src", "arp_spa"},
+        {"reg0", "reg1", "reg5", "reg6"},
+        "transit unwrap branch addressing flood nsh respond",
     ),
     _table(
         "respond",
@@ -68,6 +82,10 @@ TABLES: tuple[Table, ...] = (
         "controller; IP goes on.",
         {
             "reg0",
+            "reg1",
+            "reg5",
+            "vlan_tci",
+            "udp_dst",
             "arp_op",
             "arp_tpa",
             "arp_spa",
@@ -97,8 +115,9 @@ TABLES: tuple[Table, ...] = (
             "icmpv6_type",
             "nd_options_type",
             "nd_reserved",
+            "vlan_tci",
         },
-        "guard advertise",
+        "guard advertise flood",
     ),
     _table(
         "advertise",
@@ -107,6 +126,15 @@ TABLES: tuple[Table, ...] = (
         "now may a flow write it) and goes back.",
         {"eth_type", "ip_proto", "icmpv6_type"},
         {"nd_tll"},
+        "",
+    ),
+    _table(
+        "flood",
+        103,
+        "Broadcasts that a policy lets through: tagged with their network's number, along a tree of links, untagged to "
+        "its hosts.",
+        {"vlan_tci"},
+        {"vlan_tci"},
         "",
     ),
     _table(
@@ -132,24 +160,41 @@ TABLES: tuple[Table, ...] = (
         115,
         "Where does it leave the network? The destination MAC (same network) or, for frames to the gateway, "
         "the destination address becomes a label; a service's address sets the service instead.",
-        {"reg0", "eth_dst", *_TO},
-        {"eth_dst", "reg3", "in_port"},
-        "classify",
+        {"reg0", "reg6", "eth_dst", *_TO},
+        {"eth_dst", "reg3", "reg5", "in_port"},
+        "branch",
+    ),
+    _table(
+        "nsh",
+        116,
+        "What comes back from a function that speaks NSH itself, if it decremented the service index.",
+        {"reg6", "nsh_spi", "nsh_si", "eth_type"},
+        {"eth_dst", "in_port"},
+        "branch unwrap",
+    ),
+    _table(
+        "branch",
+        117,
+        "Classifiers for what comes out of a function. What none of them takes goes on along its path, or is "
+        "classified if it has no label.",
+        {"reg6", *_L3, "tcp_dst", "udp_dst", "ip_dscp", "ip_frag"},
+        {"reg1", "reg2", "reg5", "reg6", "reg8", "eth_dst", "in_port", "ip_dscp"},
+        "classify advance remember transit reject",
     ),
     _table(
         "classify",
         120,
         "The policy's classifiers: which list of functions, or none, or drop.",
-        {"reg0", *_L3, *_L4},
-        {"reg2"},
-        "remember",
+        {"reg0", "reg6", *_L3, *_L4, "ip_dscp", "ip_frag", "conj_id", "icmp_type", "icmpv6_type"},
+        {"reg2", "reg5", "reg8", "ip_dscp"},
+        "remember reject",
     ),
     _table(
         "remember",
         125,
-        "Where the edges remember connections, look this one up.",
-        {"reg2", "reg3", "ct_state", "eth_type"},
-        set(),
+        "Where the edges remember connections, look this one up. What meets no chain forgets its list first.",
+        {"reg2", "reg3", "reg5", "reg6", "ct_state", "eth_type"},
+        {"reg1", "reg2", "reg5"},
         "pinned-provider choose copies",
     ),
     _table(
@@ -175,8 +220,25 @@ TABLES: tuple[Table, ...] = (
         "One group per list of functions (and service) picks everything: each slot is a whole path and a "
         "provider.",
         {"reg2", "reg3"},
+        {"eth_dst", "reg7"},
+        "commit copies slot reject",
+    ),
+    _table(
+        "slot",
+        141,
+        "Where switches cannot be trusted to hash alike in both directions, the slot was computed by `choose`; here "
+        "it is looked up.",
+        {"reg2", "reg3", "reg7"},
         {"eth_dst"},
         "commit copies",
+    ),
+    _table(
+        "reject",
+        142,
+        "The controller tells the sender: reset, or unreachable. Metered.",
+        {"eth_type"},
+        set(),
+        "",
     ),
     _table(
         "commit",
@@ -190,8 +252,24 @@ TABLES: tuple[Table, ...] = (
         "copies",
         150,
         "Taps at the head of the path get their copies.",
-        {"reg5", "eth_dst"},
-        {"eth_dst"},
+        {"reg5", "reg6", "eth_dst"},
+        {"eth_dst", "reg5"},
+        "transit advance fits",
+    ),
+    _table(
+        "fits",
+        151,
+        "Where links declare what they take: is it too long for them, with what its transport adds?",
+        {"eth_dst", "eth_type", "reg5"},
+        {"reg5"},
+        "too-big transit",
+    ),
+    _table(
+        "too-big",
+        152,
+        "The controller tells the sender what fits (RFC 1191, RFC 8201). Metered.",
+        {"reg5"},
+        set(),
         "transit",
     ),
     _table(
@@ -199,25 +277,41 @@ TABLES: tuple[Table, ...] = (
         155,
         "A packet came out of a function: copies for taps that follow, then the label moves to the next "
         "waypoint.",
-        {"in_port", "eth_dst"},
-        {"eth_dst", "in_port"},
+        {"reg6", "eth_dst"},
+        {"eth_dst", "in_port", "reg5", "reg8"},
+        "transit",
+    ),
+    _table(
+        "unwrap",
+        157,
+        "Frames on links with a transport's header: on towards the switch it names; there it is taken off.",
+        {"eth_dst", "eth_type", "vlan_tci", "mpls_label", "mpls_bos"},
+        {"eth_dst", "eth_src", "reg9", "reg10"},
+        "unwrapped transit",
+    ),
+    _table(
+        "unwrapped",
+        158,
+        "What was below a header that is off.",
+        {"eth_type", "mpls_label", "mpls_bos"},
+        {"eth_dst"},
         "transit",
     ),
     _table(
         "transit",
         160,
         "Towards the waypoint: one rule for each block of waypoints of another switch. Waypoints of this "
-        "switch are delivered.",
-        {"eth_dst"},
-        set(),
+        "switch are delivered. Where a chain asks for a transport, its header is put on here.",
+        {"eth_dst", "eth_type", "reg5"},
+        {"eth_dst", "reg9", "reg10", "vlan_tci", "mpls_label", "nsh_spi", "nsh_si", "nsh_c1"},
         "deliver",
     ),
     _table(
         "deliver",
         165,
         "At the waypoint: into a function's arm, to a tap, or out of the network.",
-        {"eth_dst"},
-        {"reg1", "reg4"},
+        {"eth_dst", "eth_type"},
+        {"reg1", "reg4", "eth_dst", "eth_src", "ct_label", "reg9", "reg10", "nsh_spi", "nsh_si", "nsh_c1"},
         "restore translate",
     ),
     _table("restore", 170, "A tap's copy becomes the original frame again.", {"eth_dst"}, {"eth_dst"}, "tap"),
@@ -227,7 +321,7 @@ TABLES: tuple[Table, ...] = (
         175,
         "At the exit: a service's address becomes the provider's, and the far edge learns the path its "
         "replies have to take.",
-        {"reg4", "eth_dst", *_TO},
+        {"reg4", "eth_dst", "ip_ttl", *_TO},
         {"ct_label"},
         "leave",
     ),
@@ -239,7 +333,7 @@ TABLES: tuple[Table, ...] = (
         {"eth_src"},
         "emit",
     ),
-    _table("emit", 185, "The host's own MAC, out of its port.", {"reg4"}, {"eth_dst"}, ""),
+    _table("emit", 185, "The host's own MAC, out of its port.", {"reg4"}, {"eth_dst", "vlan_tci"}, ""),
 )
 
 BY_NAME = {table.name: table for table in TABLES}

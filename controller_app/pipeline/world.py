@@ -6,111 +6,24 @@ looks at the policy file's words again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from ipaddress import ip_address
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
-import networkx as nx
-
-from controller_app.balancing.selectors import matches
-from controller_app.balancing.slots import fill, function_slot
-from controller_app.model.allocation import SLOTS, Allocation
-from controller_app.model.policy import Function, Policy, Service, Tenant
-from controller_app.model.position import Diagnostic, PolicyError
-from controller_app.model.topology import End, IPAddress, IPNetwork, Topology
-from controller_app.pipeline import labels
+from controller_app.model.allocation import Allocation
+from controller_app.model.policy import Function, Policy, Tenant
+from controller_app.model.topology import Host, IPAddress, Topology
+from controller_app.modes import MODES
+from controller_app.pipeline.cookies import METER_MARK
 from controller_app.pipeline.ids import Numbers
-from controller_app.policy.membership import Membership, function_hosts, memberships
+from controller_app.pipeline.lists import build_lists, list_key, pieces
+from controller_app.pipeline.memory import Memory
+from controller_app.pipeline.services import build_services
+from controller_app.pipeline.views import ArmView, HostView, InstanceView, ListView, World
+from controller_app.policy.membership import function_hosts, memberships
 from controller_app.routing.distances import Routes
 
-
-@dataclass(frozen=True, slots=True)
-class HostView:
-    """An ordinary host: where it is and how it is reached. `zone` is the conntrack zone of its port."""
-
-    name: str
-    tenant: str
-    network: str | None
-    switch: str
-    port: int
-    mac: int | None
-    ips: tuple[IPAddress, ...]
-    prefixes: tuple[IPNetwork, ...]
-    waypoint: int
-    zone: int
-
-    def ip(self, version: int) -> IPAddress | None:
-        return next((ip for ip in self.ips if ip.version == version), None)
-
-
-@dataclass(frozen=True, slots=True)
-class ArmView:
-    """One port of a function instance."""
-
-    switch: str
-    port: int
-    waypoint: int
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceView:
-    """One instance of a function. A tap has only `into`."""
-
-    function: str
-    name: str
-    host: str
-    tap: bool
-    into: ArmView
-    out: ArmView | None
-
-
-@dataclass(frozen=True)
-class ListView:
-    """A list of functions with its stickiness: every chain and classifier with this list shares it.
-
-    `paths` maps path id to one instance of every function, in order; `slots` says which path each of the 256
-    slots takes (empty when a function has no instance that can be used).
-    """
-
-    key: str
-    id: int
-    tenant: str
-    functions: tuple[str, ...]
-    sticky: bool
-    paths: Mapping[int, tuple[InstanceView, ...]]
-    slots: tuple[int, ...]
-
-    def steps(self, path: int, backward: bool) -> tuple[InstanceView, ...]:
-        instances = self.paths[path]
-        return instances[::-1] if backward else instances
-
-
-@dataclass(frozen=True)
-class ServiceView:
-    """A service with its addresses and its providers, by endpoint name; `slots` are 256 endpoint names."""
-
-    key: str
-    id: int
-    tenant: str
-    service: Service
-    ips: tuple[IPAddress, ...]
-    providers: Mapping[str, HostView]
-    slots: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class World:
-    """Everything the rule-making modules need to know."""
-
-    policy: Policy
-    topology: Topology
-    routes: Routes
-    tenants: Mapping[str, int]
-    hosts: Mapping[str, HostView]
-    blocks: Mapping[str, tuple[tuple[int, int], ...]]
-    lists: Mapping[str, ListView]  # by key, see list_key
-    services: Mapping[str, ServiceView]  # by TENANT/NAME
-    instances: Mapping[tuple[str, str], tuple[InstanceView, ...]]  # by tenant and function
+VLANS = 4095  # 1 to 4094 (IEEE 802.1Q)
+LIMITS_FROM = 2  # meters: 1 is for what goes to the controller
 
 
 def mac_number(mac: str) -> int:
@@ -118,63 +31,79 @@ def mac_number(mac: str) -> int:
     return int(mac.replace(":", ""), 16)
 
 
-def list_key(tenant: str, through: tuple[str, ...], stickiness: str) -> str:
-    """The name under which chains with the same functions and stickiness share everything."""
-    return f"{tenant}/{'+'.join(through)}/{stickiness}"
-
-
-def build_world(policy: Policy, topology: Topology, previous: Allocation) -> tuple[World, Allocation]:
+def build_world(
+    policy: Policy,
+    topology: Topology,
+    previous: Allocation,
+    portable: bool = False,
+    memory: Memory | None = None,
+) -> tuple[World, Allocation]:
     """Resolve everything; returns the world and the allocation with all that had to be added."""
-    members = memberships(policy, topology)
-    functions = function_hosts(policy)
-    attached: dict[str, list[str]] = {}
-    for host in topology.hosts.values():
-        if host.name not in members and host.name not in functions:
-            continue  # a two-armed box that no policy uses yet
-        for arm, end in host.attach.items():
-            if isinstance(end.port, int) and end.switch in topology.switches:
-                attached.setdefault(end.switch, []).append(_waypoint_name(host.name, arm))
+    memory = memory or Memory()
     numbers = Numbers(previous)
-    waypoints, blocks = numbers.waypoints(attached)
-    ends = [str(end) for name in members for end in topology.hosts[name].attach.values()]
-    zones = numbers.assign("zones", ends, previous.ids.get("zones", {}), limit=1 << 16)
-    hosts = _hosts(topology, members, waypoints, zones)
-    # tables of what has nobody just now, or is in no chain, are kept for when it has again
-    balanced = {
-        f"{kind}/{tenant.name}/{name}"
+    owners = dict(_owners(policy, topology))
+    waypoints, blocks = numbers.waypoints(_attached(policy, topology, owners))
+    slots = _kept_slots(policy, previous)
+    instances = {
+        (tenant.name, function.name): tuple(_instances(tenant.name, function, topology, waypoints))
         for tenant in policy.tenants.values()
-        for kind in ("functions", "services")
-        for name in getattr(tenant, kind)
+        for function in tenant.functions.values()
     }
-    slots = {key: table for key, table in previous.slots.items() if key in balanced}
-    instances = _usable(
-        {
-            (tenant.name, function.name): _instances(function, topology, waypoints)
-            for tenant in policy.tenants.values()
-            for function in tenant.functions.values()
-        },
-        topology,
-        {host.switch for host in hosts.values()},
-    )
-    lists, list_ids, paths = _lists(policy, instances, previous, slots, numbers)
-    services, service_ids, addresses = _services(policy, topology, hosts, previous, slots, numbers)
-    tenants = numbers.assign(
-        "tenants", [*policy.tenants, "default"], previous.ids.get("tenants", {}), limit=1 << 16
-    )
-    objects = numbers.assign("objects", _objects(policy, topology), previous.ids.get("objects", {}))
+    starts = {
+        end.switch
+        for (name, _), owner in owners.items()
+        if owner.instance is None
+        for end in topology.hosts[name].attach.values()
+    }
+    routes = memory.part("routes", (topology.switches, topology.links), Routes, topology)
+    instances = _usable(instances, routes, starts)
+    lists, list_ids, paths = build_lists(policy, instances, previous, slots, numbers)
+    ends = [str(topology.hosts[name].attach[arm]) for name, arm in owners]
+    resumed = {
+        f"{arm.switch}:{arm.port}|{key}": (arm.waypoint, key) for arm, key in _resumed(policy, lists, instances)
+    }
+    zones = numbers.assign("zones", [*ends, *resumed], previous.ids.get("zones", {}), limit=1 << 16)
+    hosts = dict(_hosts(topology, owners, waypoints, zones))
+    services, service_ids, addresses = build_services(policy, topology, hosts, previous, slots, numbers)
+
+    def numbered(space: str, names: Iterable[str], first: int = 1, limit: int = 1 << 40) -> dict[str, int]:
+        return numbers.assign(space, names, previous.ids.get(space, {}), first=first, limit=limit)
+
+    ids = {
+        "tenants": numbered("tenants", [*policy.tenants, "default"], limit=1 << 16),
+        "lists": list_ids,
+        "services": service_ids,
+        "zones": zones,
+        "objects": numbered("objects", _objects(policy, topology)),
+        "switches": numbered("switches", _numbered_switches(lists, topology), limit=VLANS),
+        "floods": numbered("floods", [f"{t.name}/{n}" for t in _flooding(policy) for n in t.networks], limit=VLANS),
+        "meters": numbered("meters", _limited(policy), first=LIMITS_FROM, limit=1 << 16),
+    }
     allocation = Allocation(
         blocks=blocks,
         waypoints=waypoints,
-        ids={
-            "tenants": tenants, "lists": list_ids, "services": service_ids, "zones": zones, "objects": objects,
-        },
+        ids=ids,
         paths=paths,
         slots=slots,
         addresses=addresses,
         next=numbers.next,
     )
-    present = {switch: found for switch, found in blocks.items() if switch in topology.switches}
-    world = World(policy, topology, Routes(topology), tenants, hosts, present, lists, services, instances)
+    world = World(
+        policy,
+        topology,
+        routes,
+        ids["tenants"],
+        hosts,
+        {switch: found for switch, found in blocks.items() if switch in topology.switches},
+        lists,
+        services,
+        instances,
+        {place: zones[name] for name, place in resumed.items()},
+        {name: METER_MARK << 24 | number for name, number in ids["meters"].items()},
+        ids["switches"],
+        {(t.name, n): ids["floods"][f"{t.name}/{n}"] for t in _flooding(policy) for n in t.networks},
+        portable,
+    )
     return world, allocation
 
 
@@ -182,75 +111,193 @@ def _waypoint_name(host: str, arm: str) -> str:
     return f"host:{host}:{arm}" if arm else f"host:{host}"
 
 
+class _Owner(NamedTuple):
+    """Who sends packets of its own from a place."""
+
+    tenant: str
+    network: str | None
+    instance: tuple[str, str, str] | None = None
+    exempt: bool = False
+
+
+_Owners = Mapping[tuple[str, str], _Owner]  # by host and arm
+
+
+def _owners(policy: Policy, topology: Topology) -> Iterator[tuple[tuple[str, str], _Owner]]:
+    """Everything that sends packets of its own: hosts, and functions that are hosts too."""
+    for name, member in memberships(policy, topology).items():
+        yield (name, next(iter(topology.hosts[name].attach))), _Owner(member.tenant, member.network)
+    for tenant in policy.tenants.values():
+        for function in tenant.functions.values():
+            mode = MODES[function.mode]
+            for instance in function.instances.values() if mode.is_host else ():
+                host = topology.hosts.get(instance.host)
+                for arm in host.attach if host is not None else ():
+                    assert host is not None
+                    network = _network_of(tenant, host.arm_ips(arm))
+                    named = tenant.name, function.name, instance.name
+                    yield (host.name, arm), _Owner(tenant.name, network, named, mode.exempt)
+
+
+def _network_of(tenant: Tenant, ips: tuple[IPAddress, ...]) -> str | None:
+    for network in tenant.networks.values():
+        if network.kind != "service" and any(ip in subnet for ip in ips for subnet in network.subnets):
+            return network.name
+    return None
+
+
+def _attached(policy: Policy, topology: Topology, owners: _Owners) -> dict[str, list[str]]:
+    """Switch -> what is attached to it and takes part, by the names of waypoints."""
+    functions = function_hosts(policy)
+    attached: dict[str, list[str]] = {}
+    for host in topology.hosts.values():
+        for arm, end in host.attach.items():
+            if host.name not in functions and (host.name, arm) not in owners:
+                continue  # a two-armed box that no policy uses yet
+            if isinstance(end.port, int) and end.switch in topology.switches:
+                attached.setdefault(end.switch, []).append(_waypoint_name(host.name, arm))
+    return attached
+
+
+def _kept_slots(policy: Policy, previous: Allocation) -> dict[str, tuple[str, ...]]:
+    """The tables of what there is: also of what has nobody just now, for when it has again."""
+    balanced = {
+        f"{kind}/{tenant.name}/{name}"
+        for tenant in policy.tenants.values()
+        for kind in ("functions", "services")
+        for name in getattr(tenant, kind)
+    }
+    return {key: table for key, table in previous.slots.items() if key in balanced}
+
+
 def _hosts(
-    topology: Topology,
-    members: Mapping[str, Membership],
-    waypoints: Mapping[str, int],
-    zones: Mapping[str, int],
-) -> dict[str, HostView]:
-    found: dict[str, HostView] = {}
-    for name, member in members.items():
+    topology: Topology, owners: _Owners, waypoints: Mapping[str, int], zones: Mapping[str, int]
+) -> Iterator[tuple[str, HostView]]:
+    for (name, arm), owner in owners.items():
         host = topology.hosts[name]
-        end = next(iter(host.attach.values()))
-        arm = next(iter(host.attach))
+        end = host.attach[arm]
         waypoint = waypoints.get(_waypoint_name(name, arm))
         if waypoint is None or not isinstance(end.port, int):
             continue
-        found[name] = HostView(
+        mac = host.arm_mac(arm)
+        view = HostView(
+            name if arm != "out" else f"{name}:out",
             name,
-            member.tenant,
-            member.network,
+            owner.tenant,
+            owner.network,
             end.switch,
             end.port,
-            mac_number(host.mac) if host.mac else None,
-            host.ips,
-            host.prefixes,
+            mac_number(mac) if mac else None,
+            host.arm_ips(arm),
+            host.prefixes if arm != "out" else (),
             waypoint,
             zones[str(end)],  # one a port, whoever is behind it
+            host.vlan,
+            host.declared,
+            owner.instance,
+            owner.exempt,
         )
-    return found
+        yield view.name, view
 
 
 def _instances(
-    function: Function, topology: Topology, waypoints: Mapping[str, int]
-) -> tuple[InstanceView, ...]:
-    tap = function.mode == "tap"
-    found = []
+    tenant: str, function: Function, topology: Topology, waypoints: Mapping[str, int]
+) -> Iterator[InstanceView]:
+    """The instances whose host is there, with the arms its mode needs, and (but for taps) whose ports are up."""
+    mode = MODES[function.mode]
     for instance in function.instances.values():
         host = topology.hosts.get(instance.host)
-        if host is None:
+        if host is None or frozenset(host.attach) not in mode.arms:
             continue
-
-        def arm(
-            name: str, host_name: str = instance.host, attach: Mapping[str, End] = host.attach
-        ) -> ArmView | None:
-            end = attach.get(name)
-            waypoint = waypoints.get(_waypoint_name(host_name, name))
-            if end is None or waypoint is None or not isinstance(end.port, int):
-                return None
-            return ArmView(end.switch, end.port, waypoint)
-
-        into, out = arm("in") or arm(""), arm("out")
-        if not tap and not topology.down.isdisjoint(host.attach.values()):
+        if mode.on_path and not topology.down.isdisjoint(host.attach.values()):
             continue  # its slots move; a tap keeps its own, since losing its copies harms nobody
-        if into is not None and (tap or out is not None):
-            found.append(
-                InstanceView(function.name, instance.name, instance.host, tap, into, None if tap else out)
-            )
-    return tuple(found)
+        arms = [arm for name in host.attach if (arm := _arm(host, name, waypoints)) is not None]
+        if len(arms) < len(host.attach) or (mode.needs_mac and any(arm.mac is None for arm in arms)):
+            continue
+        if mode.needs_address and not any(arm.ips or arm.prefixes for arm in arms):
+            continue
+        first = next(iter(host.attach))
+        ordered = arms if first in ("", "in") else arms[::-1]
+        yield InstanceView(
+            tenant,
+            function.name,
+            instance.name,
+            host.name,
+            mode,
+            function.handover,
+            ordered[0],
+            ordered[1] if len(ordered) > 1 else None,
+        )
+
+
+def _arm(host: Host, name: str, waypoints: Mapping[str, int]) -> ArmView | None:
+    end = host.attach[name]
+    waypoint = waypoints.get(_waypoint_name(host.name, name))
+    if waypoint is None or not isinstance(end.port, int):
+        return None
+    mac = host.arm_mac(name)
+    prefixes = host.prefixes if name != "out" else ()
+    return ArmView(
+        end.switch, end.port, waypoint, mac_number(mac) if mac else None, host.arm_ips(name), prefixes
+    )
+
+
+def _resumed(
+    policy: Policy,
+    lists: Mapping[str, ListView],
+    instances: Mapping[tuple[str, str], tuple[InstanceView, ...]],
+) -> Iterator[tuple[ArmView, str]]:
+    """Where the paths of a list have to be remembered at a function: what comes out of it has no label, or takes
+    another chain from there."""
+    for view in lists.values():
+        for name in view.functions if view.sticky else ():
+            for instance in instances.get((view.tenant, name), ()):
+                if instance.mode.on_path and not instance.brings_label:
+                    yield instance.into, view.key
+    for tenant in policy.tenants.values():
+        for classifier in tenant.classifiers.values():
+            if classifier.after is None or classifier.then.chain is None:
+                continue
+            chain = tenant.chains[classifier.then.chain]
+            first = pieces(tenant.functions, chain.through)[0]
+            if chain.stickiness == "connection":
+                for instance in instances.get((tenant.name, classifier.after), ()):
+                    yield instance.into, list_key(tenant.name, first, chain.stickiness, chain.transport)
+
+
+def _numbered_switches(lists: Mapping[str, ListView], topology: Topology) -> list[str]:
+    """Switches get numbers of their own where a transport says them."""
+    return list(topology.switches) if any(view.transport != "mac" for view in lists.values()) else []
+
+
+def _flooding(policy: Policy) -> list[Tenant]:
+    return [tenant for tenant in policy.tenants.values() if tenant.flood]
+
+
+def _limited(policy: Policy) -> list[str]:
+    """What has a meter of its own."""
+    return [
+        f"classifiers/{tenant.name}/{classifier.name}"
+        for tenant in policy.tenants.values()
+        for classifier in tenant.classifiers.values()
+        if classifier.then.limit is not None
+    ]
 
 
 def _usable(
-    found: dict[tuple[str, str], tuple[InstanceView, ...]], topology: Topology, edges: set[str]
+    found: dict[tuple[str, str], tuple[InstanceView, ...]], routes: Routes, edges: set[str]
 ) -> dict[tuple[str, str], tuple[InstanceView, ...]]:
     """Without the instances that no packet can get to, or come back from, so that their slots go to others.
 
     A function may join parts of the network that no link joins, so parts are followed through functions too.
     """
-    part: dict[str, int] = {}
-    for number, switches in enumerate(nx.connected_components(topology.graph)):
-        part.update(dict.fromkeys(switches, number))
-    across = [(part[i.into.switch], part[i.out.switch]) for group in found.values() for i in group if i.out]
+    part = routes.parts
+    across = [
+        (part[i.into.switch], part[i.exit(False).switch])
+        for group in found.values()
+        for i in group
+        if i.mode.on_path
+    ]
     starts = {part[switch] for switch in edges}
     ahead, behind = set(starts), set(starts)
     for _ in range(len(set(part.values()))):  # no way leads through more parts than there are
@@ -258,158 +305,11 @@ def _usable(
         behind |= {into for into, out in across if out in behind}
 
     def usable(instance: InstanceView) -> bool:
-        return instance.out is None or (
-            part[instance.into.switch] in ahead and part[instance.out.switch] in behind
+        return not instance.mode.on_path or (
+            part[instance.into.switch] in ahead and part[instance.exit(False).switch] in behind
         )
 
     return {key: tuple(filter(usable, group)) for key, group in found.items()}
-
-
-def _lists(
-    policy: Policy,
-    instances: Mapping[tuple[str, str], tuple[InstanceView, ...]],
-    previous: Allocation,
-    slots: dict[str, tuple[str, ...]],
-    numbers: Numbers,
-) -> tuple[dict[str, ListView], dict[str, int], dict[str, dict[str, int]]]:
-    wanted: dict[str, tuple[Tenant, tuple[str, ...], bool]] = {}
-    for tenant in policy.tenants.values():
-        for chain in tenant.chains.values():
-            key = list_key(tenant.name, chain.through, chain.stickiness)
-            wanted[key] = (tenant, chain.through, chain.stickiness == "connection")
-    ids = numbers.assign("lists", wanted, previous.ids.get("lists", {}), limit=1 << 16)
-    filled: dict[str, tuple[str, ...]] = {}
-    found: dict[str, ListView] = {}
-    all_paths: dict[str, dict[str, int]] = {}
-    # every path id that anything holds, so that lists do not get each other's
-    held = {key: dict(kept) for key, kept in previous.paths.items()}
-    for key, (tenant, through, sticky) in wanted.items():
-        usable = [{i.name: i for i in instances[(tenant.name, name)]} for name in through]
-        tables = []
-        for n, name in enumerate(through):
-            table = f"functions/{tenant.name}/{name}"
-            if table not in filled:
-                weights = {i: tenant.functions[name].instances[i].weight for i in usable[n]}
-                filled[table] = fill(weights, previous.slots.get(table, ()))
-                slots[table] = filled[table] or slots.get(table, ())
-            tables.append(filled[table])
-        combinations = (
-            [
-                ",".join(table[function_slot(slot, n)] for n, table in enumerate(tables))
-                for slot in range(SLOTS)
-            ]
-            if all(tables)
-            else []
-        )
-        base = labels.REMEMBERED if sticky else 0
-        path_ids = numbers.assign(
-            f"paths/{'remembered' if sticky else 'free'}",
-            combinations,
-            held.get(key, {}),
-            first=base + 1,
-            limit=base + labels.REMEMBERED,
-            reserved=[number for other, kept in held.items() if other != key for number in kept.values()],
-        )
-        held[key] = path_ids
-        all_paths[key] = path_ids
-        paths = {
-            number: tuple(usable[n][instance] for n, instance in enumerate(names.split(",")))
-            for names, number in path_ids.items()
-        }
-        found[key] = ListView(
-            key,
-            ids[key],
-            tenant.name,
-            through,
-            sticky,
-            paths,
-            tuple(path_ids[names] for names in combinations),
-        )
-    return found, ids, all_paths
-
-
-def _services(
-    policy: Policy,
-    topology: Topology,
-    hosts: Mapping[str, HostView],
-    previous: Allocation,
-    slots: dict[str, tuple[str, ...]],
-    numbers: Numbers,
-) -> tuple[dict[str, ServiceView], dict[str, int], dict[str, tuple[str, ...]]]:
-    keys = [f"{t.name}/{s.name}" for t in policy.tenants.values() for s in t.services.values()]
-    ids = numbers.assign("services", keys, previous.ids.get("services", {}), limit=1 << 14)
-    addresses = _addresses(policy, hosts, previous)
-    found: dict[str, ServiceView] = {}
-    for tenant in policy.tenants.values():
-        for service in tenant.services.values():
-            key = f"{tenant.name}/{service.name}"
-            ips = addresses[key]
-            versions = {ip.version for ip in ips}
-            providers = {}
-            weights = {}
-            for endpoint in tenant.endpoints.values():
-                host = hosts.get(endpoint.host)
-                if host is None or host.mac is None or not matches(service.selector, endpoint.labels):
-                    continue
-                if End(host.switch, host.port) in topology.down:
-                    continue
-                if versions <= {ip.version for ip in host.ips}:
-                    providers[endpoint.name] = host
-                    weights[endpoint.name] = endpoint.weight
-            table = fill(weights, previous.slots.get(f"services/{key}", ()))
-            slots[f"services/{key}"] = table or slots.get(f"services/{key}", ())
-            found[key] = ServiceView(key, ids[key], tenant.name, service, ips, providers, table)
-    return found, ids, {key: tuple(str(ip) for ip in ips) for key, ips in addresses.items()}
-
-
-def _addresses(
-    policy: Policy, hosts: Mapping[str, HostView], previous: Allocation
-) -> dict[str, tuple[IPAddress, ...]]:
-    """Every service's addresses: declared, or kept, or the lowest free one of its network."""
-    result: dict[str, tuple[IPAddress, ...]] = {}
-    for tenant in policy.tenants.values():
-        taken: set[IPAddress] = {
-            ip for host in hosts.values() if host.tenant == tenant.name for ip in host.ips
-        }
-        taken |= {gateway for network in tenant.networks.values() for gateway in network.gateways}
-        taken |= {ip for service in tenant.services.values() for ip in service.ips}
-        waiting = []
-        for service in tenant.services.values():
-            key = f"{tenant.name}/{service.name}"
-            kept = previous.addresses.get(key, ())
-            subnets = tenant.networks[service.network].subnets
-            usable = {str(ip): ip for ip in _candidates(subnets, kept)}
-            if service.ips:
-                result[key] = service.ips
-            elif kept and all(text in usable and usable[text] not in taken for text in kept):
-                result[key] = tuple(usable[text] for text in kept)
-                taken |= set(result[key])
-            else:
-                waiting.append((key, service, subnets))
-        for key, service, subnets in waiting:
-            chosen = []
-            for subnet in subnets:
-                address = next((ip for ip in subnet.hosts() if ip not in taken), None)
-                if address is None:
-                    raise PolicyError(
-                        [
-                            Diagnostic(
-                                service.where,
-                                f"services.{service.name}",
-                                f"no address of {subnet} is free",
-                                f"enlarge the subnet of network {service.network}, or give the service an ip",
-                            )
-                        ]
-                    )
-                chosen.append(address)
-                taken.add(address)
-            result[key] = tuple(chosen)
-    return result
-
-
-def _candidates(subnets: tuple[IPNetwork, ...], texts: tuple[str, ...]) -> list[IPAddress]:
-    found = [ip_address(text) for text in texts]
-    return [ip for ip in found if any(ip in subnet for subnet in subnets)]
 
 
 def _objects(policy: Policy, topology: Topology) -> list[str]:

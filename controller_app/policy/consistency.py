@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from controller_app.balancing.selectors import matches
 from controller_app.model.policy import Endpoint, Function, Policy, Selector, Tenant
 from controller_app.model.position import Diagnostic, Position
 from controller_app.model.topology import IPAddress
 from controller_app.policy.diagnostics import Findings
+from controller_app.policy.membership import matching, segment_endpoints
+from controller_app.policy.segments import check_selected_segments
 
 MANY, TOO_MANY = 64, 256  # instances of a function, providers of a service: the slot table has 256 slots
 
@@ -22,6 +23,7 @@ def check_policy(policy: Policy) -> tuple[Diagnostic, ...]:
     for tenant in policy.tenants.values():
         _service_addresses(tenant, findings)
         _selectors(tenant, findings)
+        check_selected_segments(tenant, findings)
     return tuple(findings.all)
 
 
@@ -33,11 +35,6 @@ def instance_hosts(policy: Policy) -> dict[str, tuple[Tenant, Function, Position
             for instance in function.instances.values():
                 found.setdefault(instance.host, (tenant, function, instance.where))
     return found
-
-
-def matching(selector: Selector, endpoints: Mapping[str, Endpoint]) -> list[Endpoint]:
-    """The endpoints a selector matches, in order of declaration."""
-    return [endpoint for endpoint in endpoints.values() if matches(selector, endpoint.labels)]
 
 
 def _instances(policy: Policy, findings: Findings) -> None:
@@ -142,6 +139,11 @@ def _selectors(tenant: Tenant, findings: Findings) -> None:
                     tenant.endpoints,
                     findings,
                 )
+    for segment in tenant.segments.values():
+        if segment.selector is not None and not segment_endpoints(segment, tenant.endpoints):
+            path = f"segments.{segment.name}.selector"
+            own = {name: each for name, each in tenant.endpoints.items() if each.network in (None, segment.network)}
+            _nothing(segment.where, path, segment.selector, own, findings)
 
 
 def _nothing(

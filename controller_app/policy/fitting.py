@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from controller_app.model.policy import (
     Classifier,
     Endpoint,
@@ -16,11 +14,15 @@ from controller_app.model.policy import (
 )
 from controller_app.model.position import Diagnostic, Position
 from controller_app.model.topology import Host, IPAddress, Topology
-from controller_app.policy.consistency import instance_hosts, matching
+from controller_app.modes import MODES
+from controller_app.policy.consistency import instance_hosts
 from controller_app.policy.diagnostics import Findings, meant
 from controller_app.policy.members import Members
-from controller_app.policy.membership import holders, memberships
-from controller_app.policy.routability import check_classifier
+from controller_app.policy.membership import holders, matching, memberships
+from controller_app.policy.placement import check_instance
+from controller_app.policy.routability import check_classifier, check_insertions, parts
+from controller_app.policy.segments import check_segments
+from controller_app.policy.wires import check_transports
 
 
 def check_against(policy: Policy, topology: Topology, *, discovering: bool = False) -> tuple[Diagnostic, ...]:
@@ -58,6 +60,7 @@ class _Fitting:
 
     def run(self) -> list[Diagnostic]:
         self.torn()
+        part_of = parts(self.topology)
         for tenant in self.policy.tenants.values():
             for function in tenant.functions.values():
                 for instance in function.instances.values():
@@ -67,9 +70,12 @@ class _Fitting:
             self.providers(tenant)
             self.addresses(tenant)
             members = Members(tenant, self.topology, self.members)
+            check_segments(tenant, members, self.findings)
+            check_insertions(tenant, self.topology, part_of, members, self.findings)
             for classifier in tenant.classifiers.values():
                 self.classifier(tenant, classifier)
-                check_classifier(tenant, classifier, self.topology, members, self.findings)
+                check_classifier(tenant, classifier, self.topology, part_of, members, self.findings)
+        check_transports(self.policy, self.topology, self.findings)
         return self.findings.all
 
     def host(self, name: str, where: Position, path: str) -> Host | None:
@@ -90,21 +96,7 @@ class _Fitting:
         host = self.host(instance.host, instance.where, path)
         if host is None:
             return
-        arms = set(host.attach)
-        if function.mode == "tap" and arms not in ({""}, {"in"}):
-            self.findings.error(
-                instance.where,
-                path,
-                f"a tap has one arm; host {host.name!r} is attached by {_arms(host)}",
-                "write `attach: switch:port` in the topology",
-            )
-        elif function.mode == "transparent" and arms != {"in", "out"}:
-            self.findings.error(
-                instance.where,
-                path,
-                f"a transparent function has two arms; host {host.name!r} is attached by {_arms(host)}",
-                "write `attach: {in: switch:port, out: switch:port}` in the topology",
-            )
+        check_instance(function, instance, host, self.discovering, self.findings)
 
     def endpoint(self, tenant: Tenant, endpoint: Endpoint) -> None:
         path = f"endpoints.{endpoint.name}"
@@ -153,7 +145,7 @@ class _Fitting:
         # replies are classified too.
         needs_address = side == "to" or classifier.then.action == "chain"
         owner = self.tenant_of(name)
-        if name in self.instances:
+        if name in self.instances and not MODES[self.instances[name][1].mode].is_host:
             function = self.instances[name][1].name
             self.findings.error(
                 where,
@@ -189,14 +181,16 @@ class _Fitting:
         for host in self.topology.hosts.values():
             if self.tenant_of(host.name) != tenant.name:
                 continue
-            for address in host.ips:
+            for address in (*host.ips, *host.out_ips):
                 if address in owners:
                     self.duplicate(tenant, host, str(address), owners[address])
                 owners.setdefault(address, f"host {host.name!r} ({host.where})")
-            if host.mac is not None:
-                if host.mac in macs:
-                    self.duplicate(tenant, host, host.mac, macs[host.mac])
-                macs.setdefault(host.mac, f"host {host.name!r} ({host.where})")
+            for mac in dict.fromkeys((host.mac, host.out_mac)):  # both arms may have the same
+                if mac is None:
+                    continue
+                if mac in macs:
+                    self.duplicate(tenant, host, mac, macs[mac])
+                macs.setdefault(mac, f"host {host.name!r} ({host.where})")
 
     def duplicate(self, tenant: Tenant, host: Host, address: str, owner: str) -> None:
         self.findings.error(
@@ -214,8 +208,3 @@ class _Fitting:
 
 def _inside(address: IPAddress, network: Network) -> bool:
     return any(address in subnet for subnet in network.subnets)
-
-
-def _arms(host: Host) -> str:
-    arms: Mapping[str, object] = host.attach
-    return " and ".join(f"{arm} {end}" if arm else f"{end} alone" for arm, end in arms.items())

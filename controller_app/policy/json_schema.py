@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from controller_app.policy.schema import PolicyFile, TopologyFile
+from controller_app.policy.schema import PolicyFile
+from controller_app.policy.schema_topology import TopologyFile
 
 FILES: Mapping[str, type[BaseModel]] = {
     "policy.schema.json": PolicyFile,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 
-from controller_app.model.policy import Party, Selector, Tenant
+from controller_app.model.policy import Party, Segment, Selector, Tenant
 from controller_app.model.topology import Host, IPNetwork, Topology
-from controller_app.policy.consistency import matching
-from controller_app.policy.membership import Membership
+from controller_app.policy.membership import Membership, matching
 
 
 class Members:
@@ -36,6 +35,9 @@ class Members:
                 return self._named([endpoint.host] if endpoint else [])
             case "network":
                 return self._network(str(party.value))
+            case "segment":
+                segment = self.tenant.segments.get(str(party.value))
+                return self.segment(segment) if segment else []
             case "service":
                 service = self.tenant.services.get(str(party.value))
                 return self._selected(service.selector) if service else []
@@ -45,6 +47,14 @@ class Members:
                 if isinstance(party.value, IPv4Network | IPv6Network):
                     return self._prefix(party.value)
                 return []
+
+    def segment(self, segment: Segment) -> list[Host]:
+        """The hosts of a segment: those of its network that its prefix or its selector names."""
+        chosen = self._prefix(segment.cidr) if segment.cidr is not None else []
+        if segment.selector is not None:
+            chosen = self._selected(segment.selector)
+        names = {host.name for host in chosen}
+        return [host for host in self._network(segment.network) if host.name in names]
 
     def _named(self, names: list[str]) -> list[Host]:
         return [self.topology.hosts[name] for name in names if name in self.topology.hosts]

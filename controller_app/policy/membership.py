@@ -1,11 +1,12 @@
-"""Which tenant and network a host belongs to."""
+"""Which tenant and network a host belongs to, and which endpoints a selector matches."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from controller_app.model.policy import Network, Policy
+from controller_app.balancing.selectors import matches
+from controller_app.model.policy import Endpoint, Network, Policy, Segment, Selector
 from controller_app.model.topology import Host, Topology
 
 
@@ -54,6 +55,17 @@ def memberships(policy: Policy, topology: Topology) -> Mapping[str, Membership]:
         else:
             found[host.name] = declared or Membership(fallback, None)
     return found
+
+
+def matching(selector: Selector, endpoints: Mapping[str, Endpoint]) -> list[Endpoint]:
+    """The endpoints a selector matches, in order of declaration."""
+    return [endpoint for endpoint in endpoints.values() if matches(selector, endpoint.labels)]
+
+
+def segment_endpoints(segment: Segment, endpoints: Mapping[str, Endpoint]) -> list[Endpoint]:
+    """The endpoints that a segment's selector matches, but for those that are in another network."""
+    found = matching(segment.selector, endpoints) if segment.selector is not None else []
+    return [endpoint for endpoint in found if endpoint.network in (None, segment.network)]
 
 
 def holders(policy: Policy, host: Host, tenant: str | None = None) -> list[Membership]:

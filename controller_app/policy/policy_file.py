@@ -20,16 +20,19 @@ from controller_app.model.policy import (
     Network,
     Party,
     Policy,
+    Segment,
     Service,
     Tenant,
 )
 from controller_app.model.position import Diagnostic, PolicyError, Position
 from controller_app.policy.consistency import check_policy
 from controller_app.policy.diagnostics import Findings
+from controller_app.policy.entries import Entry
+from controller_app.policy.features import FEATURES
 from controller_app.policy.fitting import check_against
 from controller_app.policy.reading import ALL, Checked, check
-from controller_app.policy.references import Entry, check_tenant
-from controller_app.policy.schema import FEATURES, ClassifierSpec, PartySpec, PolicyFile
+from controller_app.policy.references import check_tenant
+from controller_app.policy.schema import ClassifierSpec, PartySpec, PolicyFile
 from controller_app.policy.source_text import read_file
 from controller_app.policy.unsupported import take_out
 from controller_app.policy.yaml_positions import mapping_document
@@ -154,6 +157,7 @@ class _Builder:
         self.name = name
         self.findings = findings
         self.default: Entry | None = None
+        self.flood: set[str] = set()
         self.entries: dict[str, dict[str, Entry]] = {section: {} for section in _SECTIONS}
         self.faulty: dict[str, set[str]] = {section: set() for section in _SECTIONS}
 
@@ -176,11 +180,12 @@ class _Builder:
         return Tenant(
             self.name,
             self.default is None or self.default.value == "allow",
+            tuple(sorted(self.flood)),
             **{section: values(section) for section in _SECTIONS},
         )
 
 
-_SECTIONS = ("networks", "endpoints", "functions", "chains", "classifiers", "services")
+_SECTIONS = ("networks", "segments", "endpoints", "functions", "chains", "classifiers", "services")
 
 
 def _assemble(parts: Sequence[Checked[PolicyFile]], unread: bool, findings: Findings) -> Policy:
@@ -205,6 +210,7 @@ def _assemble(parts: Sequence[Checked[PolicyFile]], unread: bool, findings: Find
                     f"which says {tenant.default.value!r}",
                     "say it in one of the files only",
                 )
+        tenant.flood.update(spec.flood)
         for section, convert in _CONVERT.items():
             for name, item in getattr(spec, section).items():
                 path = (section, name)
@@ -242,7 +248,11 @@ def _stem(name: str) -> str:
 
 
 def _network(name: str, spec: Any, entry: Entry) -> Network:
-    return Network(name, tuple(spec.subnet), tuple(spec.gateway), spec.kind, entry.where)
+    return Network(name, tuple(spec.subnet), tuple(spec.gateway), spec.kind, tuple(spec.insert), entry.where)
+
+
+def _segment(name: str, spec: Any, entry: Entry) -> Segment:
+    return Segment(name, spec.network, spec.cidr, spec.selector, tuple(spec.insert), entry.where)
 
 
 def _endpoint(name: str, spec: Any, entry: Entry) -> Endpoint:
@@ -254,7 +264,7 @@ def _function(name: str, spec: Any, entry: Entry) -> Function:
         key: Instance(key, item.host, item.weight, entry.at("instances", key, key=True))
         for key, item in spec.instances.items()
     }
-    return Function(name, spec.kind, instances, spec.mode, entry.where)
+    return Function(name, spec.kind, instances, spec.mode, spec.handover, spec.on_failure, entry.where)
 
 
 def _chain(name: str, spec: Any, entry: Entry) -> Chain:
@@ -274,6 +284,8 @@ def _classifier(name: str, spec: ClassifierSpec, entry: Entry) -> Classifier:
         _party(spec.destination, entry, "to"),
         spec.then,
         tuple(spec.traffic or ()),
+        tuple(dict.fromkeys(spec.dscp)),
+        spec.after,
         int(spec.priority),
         entry.where,
     )
@@ -286,6 +298,7 @@ def _party(spec: PartySpec, entry: Entry, side: str) -> Party:
 
 _CONVERT: Mapping[str, Callable[[str, Any, Entry], Any]] = {
     "networks": _network,
+    "segments": _segment,
     "endpoints": _endpoint,
     "functions": _function,
     "chains": _chain,

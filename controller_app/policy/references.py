@@ -6,41 +6,16 @@ Works on entries, which know their document, so that every problem is placed at 
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
-from typing import Any
+from ipaddress import IPv4Network, IPv6Network
 
-from controller_app.model.policy import Chain, Classifier, Endpoint, Network, Party, Service
-from controller_app.model.position import Position
+from controller_app.model.policy import Chain, Classifier, Endpoint, Function, Network, Party, Segment, Service
 from controller_app.model.topology import IPAddress, IPNetwork
+from controller_app.modes import MODES
+from controller_app.modes.mode import Mode
+from controller_app.policy.branching import check_branches
 from controller_app.policy.diagnostics import Findings, Path, meant
+from controller_app.policy.entries import Entries, Entry
 from controller_app.policy.reading import ALL
-from controller_app.policy.yaml_positions import Document
-
-Entries = Mapping[str, Mapping[str, "Entry"]]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One object of a file: where it is, and what became of it."""
-
-    document: Document
-    path: Path
-    value: Any
-
-    @property
-    def position(self) -> Position:
-        return self.document.locate(self.path)
-
-    @property
-    def where(self) -> Position:
-        """Where the object begins: its key, or the item of a list."""
-        return self.document.locate(self.path, key=True)
-
-    def at(self, *rest: str | int, key: bool = False) -> Position:
-        return self.document.locate((*self.path, *rest), key=key)
-
-    def walk(self, *rest: str | int, key: bool = False) -> tuple[str, Position]:
-        return self.document.walk((*self.path, *rest), key=key)
 
 
 def check_tenant(entries: Entries, faulty: Mapping[str, Set[str]], findings: Findings) -> None:
@@ -51,12 +26,17 @@ def check_tenant(entries: Entries, faulty: Mapping[str, Set[str]], findings: Fin
     checker.overlaps()
     for entry in entries["endpoints"].values():
         checker.endpoint(entry)
+    for entry in entries["segments"].values():
+        checker.segment(entry)
+    for entry in entries["functions"].values():
+        checker.function(entry)
     for entry in entries["chains"].values():
         checker.chain(entry)
     for entry in entries["classifiers"].values():
         checker.classifier(entry)
     for entry in entries["services"].values():
         checker.service(entry)
+    check_branches(entries, findings)
 
 
 class _Checker:
@@ -64,6 +44,7 @@ class _Checker:
         self.entries = entries
         self.faulty = faulty
         self.findings = findings
+        self.prefixes: dict[tuple[str, IPNetwork], Entry] = {}  # of segments, by network
 
     def problem(self, entry: Entry, rest: Path, what: str, remedy: str) -> None:
         path, position = entry.walk(*rest)
@@ -108,6 +89,47 @@ class _Checker:
                     f"gateway {gateway} is the network or broadcast address",
                     "write another address of the subnet",
                 )
+        if network.insert and network.kind == "service":
+            self.problem(
+                entry,
+                ("insert",),
+                "a pool of service addresses has no hosts whose traffic could leave it",
+                "write `insert` at the network of the hosts",
+            )
+        self.inserted(entry, network.insert)
+
+    def inserted(self, entry: Entry, names: tuple[str, ...]) -> None:
+        """The functions that what leaves a network or segment goes through."""
+        self.functions(entry, "insert", names, "list")
+        modes: list[Mode] = []
+        for index, name in enumerate(names):
+            if name not in self.entries["functions"]:
+                return
+            modes.append(MODES[self.entries["functions"][name].value.mode])
+            if modes[-1].cuts:
+                self.problem(
+                    entry,
+                    ("insert", index),
+                    f"function {name!r} changes addresses, so what it sends no longer comes from here",
+                    "steer to it by a classifier with a chain, or insert another function",
+                )
+        if modes and not any(mode.on_path for mode in modes):
+            path, position = entry.walk("insert")
+            self.findings.warning(
+                position,
+                path,
+                "only taps are inserted: what leaves is copied to them and nothing stands in its way",
+                "add a function that is not a tap where one is meant",
+            )
+
+    def functions(self, entry: Entry, key: str, names: tuple[str, ...], what: str) -> None:
+        """A list of functions: all are known, each is in it once."""
+        for index, name in enumerate(names):
+            self.known("functions", name, entry, (key, index))
+            if name in names[:index]:
+                self.problem(
+                    entry, (key, index), f"function {name!r} is in the {what} twice", "name each function once"
+                )
 
     def overlaps(self) -> None:
         """Two networks of one kind with common addresses: a host would be in both. A pool of service
@@ -142,17 +164,52 @@ class _Checker:
                     "put the endpoint into a network of kind hosts",
                 )
 
+    def segment(self, entry: Entry) -> None:
+        segment: Segment = entry.value
+        self.inserted(entry, segment.insert)
+        if not self.known("networks", segment.network, entry, ("network",)):
+            return
+        network: Network = self.entries["networks"][segment.network].value
+        if network.kind == "service":
+            self.problem(
+                entry,
+                ("network",),
+                f"network {network.name!r} is a pool of service addresses",
+                "name a network of kind hosts",
+            )
+        if segment.cidr is None:
+            return
+        if not any(_within(segment.cidr, subnet) for subnet in network.subnets):
+            self.problem(
+                entry,
+                ("cidr",),
+                f"{segment.cidr} is not inside {_list(network.subnets)}, the addresses of network {network.name!r}",
+                "write a part of them",
+            )
+        other = self.prefixes.setdefault((segment.network, segment.cidr), entry)
+        if other is not entry:
+            self.problem(
+                entry,
+                ("cidr",),
+                f"{segment.cidr} is segment {other.value.name!r} already ({other.where})",
+                "keep one of them, or make one a part of the other",
+            )
+
+    def function(self, entry: Entry) -> None:
+        function: Function = entry.value
+        if function.handover == "original" and function.mode != "transparent":
+            self.problem(
+                entry,
+                ("handover",),
+                f"the handover is for transparent functions, and {function.name!r} is {function.mode}",
+                "remove `handover`, or write `mode: transparent`",
+            )
+
     def chain(self, entry: Entry) -> None:
         chain: Chain = entry.value
-        for index, name in enumerate(chain.through):
-            self.known("functions", name, entry, ("through", index))
-            if name in chain.through[:index]:
-                self.problem(
-                    entry,
-                    ("through", index),
-                    f"function {name!r} is in the chain twice",
-                    "name each function once",
-                )
+        self.functions(entry, "through", chain.through, "chain")
+        if isinstance(chain.returns, tuple):
+            self.functions(entry, "return", chain.returns, "way back")
 
     def classifier(self, entry: Entry) -> None:
         classifier: Classifier = entry.value
@@ -160,6 +217,15 @@ class _Checker:
             self.party(entry, side, party)
         if classifier.then.chain is not None:
             self.known("chains", classifier.then.chain, entry, ("then", "chain"))
+        if classifier.after is not None and self.known("functions", classifier.after, entry, ("after",)):
+            function: Function = self.entries["functions"][classifier.after].value
+            if not MODES[function.mode].on_path:
+                self.problem(
+                    entry,
+                    ("after",),
+                    f"function {function.name!r} is a {function.mode}: it gets copies, and nothing comes out of it",
+                    "name a function that traffic goes through, or give this one another mode",
+                )
 
     def party(self, entry: Entry, side: str, party: Party) -> None:
         if party.kind == "service" and side == "from":
@@ -169,7 +235,7 @@ class _Checker:
                 "a service cannot be the source of traffic",
                 "name the host, network or endpoint that connects",
             )
-        elif party.kind in ("network", "endpoint", "service"):
+        elif party.kind in ("network", "segment", "endpoint", "service"):
             self.known(f"{party.kind}s", str(party.value), entry, (side, party.kind))
 
     def service(self, entry: Entry) -> None:
@@ -215,6 +281,12 @@ class _Checker:
                     entry, (key, index), f"a second {key} of IPv{value.version}", "write one a family"
                 )
             families.add(value.version)
+
+
+def _within(part: IPNetwork, whole: IPNetwork) -> bool:
+    if isinstance(part, IPv4Network):
+        return isinstance(whole, IPv4Network) and part.subnet_of(whole)
+    return isinstance(whole, IPv6Network) and part.subnet_of(whole)
 
 
 def _list(values: tuple[IPNetwork, ...]) -> str:

@@ -1,29 +1,27 @@
-"""The language of policy and topology files, as pydantic models: what may be written, and nothing more.
+"""The language of policy files, as pydantic models: what may be written, and nothing more.
 
-The JSON Schemas are generated from here. What a name refers to and what fits together is checked by
-`policy_file`, `topology_file` and `consistency`.
+That of topology files is in `schema_topology`. The JSON Schemas are generated from both. What a name refers to
+and what fits together is checked by `policy_file`, `references`, `consistency` and `fitting`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    PlainValidator,
-    WithJsonSchema,
-    WrapValidator,
-)
-from pydantic_core import CoreSchema
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, WrapValidator
 
 from controller_app.model.policy import Selector, ServicePort, Traffic, Verdict
-from controller_app.model.topology import End, IPAddress, IPNetwork
+from controller_app.modes import MODES
+from controller_app.policy.schema_parts import (
+    NUMBER_OR_TEXT,
+    Addresses,
+    Either,
+    Language,
+    Prefix,
+    Prefixes,
+    one_or_list,
+)
 from controller_app.policy.selectors_grammar import (
     SelectorError,
     check_label_key,
@@ -35,137 +33,34 @@ from controller_app.policy.values import (
     Label,
     Name,
     Text,
-    as_list,
     as_text,
-    parse_address,
-    parse_bandwidth,
-    parse_dpid,
-    parse_end,
-    parse_latency,
-    parse_mac,
-    parse_network,
+    parse_dscp,
+    parse_limit,
     parse_service_port,
     parse_traffic,
     wrong,
 )
 from controller_app.policy.yaml_scalars import kind_name
+from controller_app.transports import TRANSPORTS
 
-FEATURES: frozenset[str] = frozenset()  # what `must_understand` may name
-
-
-class Language(BaseModel):
-    """Base of every model: unknown keys are errors, nothing is converted silently."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
-
-
-class _Either:
-    """Adds a short form to the JSON Schema of a long one."""
-
-    def __init__(self, short: dict[str, Any]) -> None:
-        self.short = short
-
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"anyOf": [self.short, handler(core)]}
-
-
-def _one_or_list(item: dict[str, Any]) -> tuple[Any, Any]:
-    many = {"type": "array", "items": item, "minItems": 1}
-    return BeforeValidator(as_list), WithJsonSchema({"anyOf": [item, many]})
-
-
-_TEXT = {"type": "string"}
-_NUMBER_OR_TEXT = {"type": ["string", "integer"]}
-
-Address = Annotated[IPAddress, PlainValidator(parse_address), WithJsonSchema(_TEXT)]
-Prefix = Annotated[IPNetwork, PlainValidator(parse_network), WithJsonSchema(_TEXT)]
-Addresses = Annotated[list[Address], Field(min_length=1), *_one_or_list(_TEXT)]
-Prefixes = Annotated[list[Prefix], Field(min_length=1), *_one_or_list(_TEXT)]
 _TRAFFIC = {"type": "string", "examples": ["tcp/80", "udp/5000-5100", "icmp"]}
+_RATE = {"type": "string", "examples": ["50Mbps"]}
 _PORT = {"type": ["string", "integer"], "examples": ["8080:80/tcp"]}
 TrafficItem = Annotated[Traffic, PlainValidator(parse_traffic), WithJsonSchema(_TRAFFIC)]
 PortItem = Annotated[ServicePort, PlainValidator(parse_service_port), WithJsonSchema(_PORT)]
-EndItem = Annotated[
-    End, PlainValidator(parse_end), WithJsonSchema({"type": "string", "examples": ["s1:3", "s1:vx2"]})
-]
+_DSCP = {**NUMBER_OR_TEXT, "examples": ["af21", "ef", "cs6", 46]}
+DscpItem = Annotated[int, PlainValidator(parse_dscp), WithJsonSchema(_DSCP)]
+Names = Annotated[list[Name], Field(min_length=1)]
+_FLOOD = {"enum": ["dhcp", "multicast"]}
+FloodItem = Literal["dhcp", "multicast"]
+MAX_QUEUE = 61439  # the last one of linux-htb (ovs-vswitchd.conf.db(5))
+if TYPE_CHECKING:
+    ModeWord = str
+    TransportWord = str
+else:  # what there is in their packages is what there is in the language
+    ModeWord = Literal[tuple(MODES)]
+    TransportWord = Literal[tuple(TRANSPORTS)]
 Weight = Annotated[int, Field(ge=1, le=256)]
-
-
-# ---- topology ------------------------------------------------------------------------------------
-
-
-class SwitchSpec(Language):
-    """A switch by its datapath id, and where it stands."""
-
-    dpid: Annotated[int, PlainValidator(parse_dpid), WithJsonSchema(_NUMBER_OR_TEXT)]
-    rack: Text | None = None
-    zone: Text | None = None
-    region: Text | None = None
-    longitude: Annotated[float, Field(ge=-180, le=180, strict=False)] | None = None
-    latitude: Annotated[float, Field(ge=-90, le=90, strict=False)] | None = None
-
-
-class LinkSpec(Language):
-    """A cable or tunnel between two switch ports."""
-
-    ends: Annotated[list[EndItem], Field(min_length=2, max_length=2)]
-    latency: Annotated[float, PlainValidator(parse_latency), WithJsonSchema(_TEXT)] | None = None
-    bandwidth: Annotated[float, PlainValidator(parse_bandwidth), WithJsonSchema(_TEXT)] | None = None
-    cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
-    kind: Literal["wire", "tunnel"] = "wire"
-
-
-def _long_link(value: object) -> object:
-    return {"ends": value} if isinstance(value, list) else value
-
-
-LinkItem = Annotated[
-    LinkSpec,
-    BeforeValidator(_long_link),
-    _Either({"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}),
-]
-
-
-class AttachSpec(Language):
-    """The two arms of a function. Forward traffic enters `in`."""
-
-    into: Annotated[EndItem, Field(alias="in")]
-    out: EndItem | None = None
-
-
-def _read_attach(value: object, handler: Callable[[object], AttachSpec]) -> Mapping[str, End]:
-    if not isinstance(value, dict):
-        return {"": parse_end(value)}
-    arms = handler(value)
-    if arms.out is None:
-        return {"in": arms.into}
-    if arms.out == arms.into:
-        raise wrong(f"both arms are at {arms.into}", "give each arm a port of its own")
-    return {"in": arms.into, "out": arms.out}
-
-
-class HostSpec(Language):
-    """Something attached to a switch port: a machine, a function instance, an uplink."""
-
-    if TYPE_CHECKING:  # the long form is validated by AttachSpec and read into what the model holds
-        attach: Mapping[str, End]
-    else:
-        attach: Annotated[AttachSpec, WrapValidator(_read_attach), _Either(_TEXT)]
-    ip: Addresses = Field(default_factory=list)
-    mac: Annotated[str, PlainValidator(parse_mac), WithJsonSchema(_TEXT)] | None = None
-    prefixes: Prefixes = Field(default_factory=list)
-
-
-class TopologyFile(Language):
-    """A topology file."""
-
-    version: Literal[1]
-    switches: dict[Name, SwitchSpec] = Field(default_factory=dict)
-    links: list[LinkItem] = Field(default_factory=list)
-    hosts: dict[Name, HostSpec] = Field(default_factory=dict)
-
-
-# ---- policy --------------------------------------------------------------------------------------
 
 
 class NetworkSpec(Language):
@@ -174,6 +69,7 @@ class NetworkSpec(Language):
     subnet: Prefixes
     gateway: Addresses = Field(default_factory=list)
     kind: Literal["hosts", "service"] = "hosts"
+    insert: Names = Field(default_factory=list)
 
 
 def _check_labels(labels: dict[str, str]) -> dict[str, str]:
@@ -205,18 +101,34 @@ class FunctionSpec(Language):
     """A service function and its instances."""
 
     kind: Literal["firewall", "load-balancer", "ids", "nat", "proxy", "other"] = "other"
-    mode: Literal["transparent", "tap"] = "transparent"
-    handover: Literal["label"] = "label"
-    on_failure: Literal["closed"] = "closed"
+    mode: ModeWord = "transparent"
+    handover: Literal["label", "original"] = "label"
+    on_failure: Literal["closed", "open", "reject"] = "closed"
     instances: Annotated[dict[Name, InstanceSpec], Field(min_length=1)]
+
+
+_WAYS_BACK = ("symmetric", "direct")
+
+
+def _read_return(value: object, handler: Callable[[object], list[str]]) -> str | tuple[str, ...]:
+    if isinstance(value, list):
+        return tuple(handler(value))
+    if value not in _WAYS_BACK:
+        raise wrong(f"{kind_name(value)} is no way back", "write symmetric, direct or a list of functions")
+    return str(value)
 
 
 class ChainSpec(Language):
     """Functions in order, and how packets travel along them."""
 
-    through: Annotated[list[Name], Field(min_length=1)]
-    returns: Annotated[Literal["symmetric", "direct"], Field(alias="return")] = "symmetric"
-    transport: Literal["mac"] = "mac"
+    through: Names
+    if TYPE_CHECKING:
+        returns: str | tuple[str, ...]
+    else:
+        returns: Annotated[
+            Names, WrapValidator(_read_return), Either({"enum": list(_WAYS_BACK)}), Field(alias="return")
+        ] = "symmetric"
+    transport: TransportWord = "mac"
     stickiness: Literal["connection", "none"] = "connection"
     spread: Literal["weight"] = "weight"
 
@@ -263,8 +175,28 @@ else:
     SelectorField = Annotated[
         SelectorSpec,
         WrapValidator(_read_selector),
-        _Either({"type": "string", "examples": ["tier=web, release in (stable, canary), !drained"]}),
+        Either({"type": "string", "examples": ["tier=web, release in (stable, canary), !drained"]}),
     ]
+
+
+class SegmentSpec(Language):
+    """A part of a network, by prefix or by selector."""
+
+    network: Name
+    cidr: Prefix | None = None
+    selector: SelectorField | None = None
+    insert: Names = Field(default_factory=list)
+
+
+def _read_segment(value: object, handler: Callable[[object], SegmentSpec]) -> SegmentSpec:
+    segment = handler(value)
+    if (segment.cidr is None) == (segment.selector is None):
+        found = "nothing" if segment.cidr is None else "both"
+        raise wrong(f"a segment is a cidr or a selector, found {found}", "write one of the two")
+    return segment
+
+
+SegmentItem = Annotated[SegmentSpec, WrapValidator(_read_segment)]
 
 
 class PartySpec(Language):
@@ -272,6 +204,7 @@ class PartySpec(Language):
 
     host: Name | None = None
     network: Name | None = None
+    segment: Name | None = None
     endpoint: Name | None = None
     selector: SelectorField | None = None
     cidr: Prefix | None = None
@@ -283,7 +216,7 @@ class PartySpec(Language):
         return next((kind, getattr(self, kind)) for kind in PARTIES if getattr(self, kind) is not None)
 
 
-PARTIES = ("host", "network", "endpoint", "selector", "cidr", "service", "any")
+PARTIES = ("host", "network", "segment", "endpoint", "selector", "cidr", "service", "any")
 
 
 def _read_party(value: object, handler: Callable[[object], PartySpec]) -> PartySpec:
@@ -301,23 +234,44 @@ def _read_party(value: object, handler: Callable[[object], PartySpec]) -> PartyS
     return party
 
 
-PartyField = Annotated[PartySpec, WrapValidator(_read_party), _Either({"const": "any"})]
+PartyField = Annotated[PartySpec, WrapValidator(_read_party), Either({"const": "any"})]
 
 
 class ThenSpec(Language):
-    """Send along a chain."""
+    """Send along a chain, or do one of the other things; what passes can be limited and marked. With marks
+    alone it is allowed."""
 
-    chain: Name
+    chain: Name | None = None
+    allow: Literal[True] | None = None
+    deny: Literal[True] | None = None
+    reject: Literal[True] | None = None
+    limit: Annotated[float, PlainValidator(parse_limit), WithJsonSchema(_RATE)] | None = None
+    dscp: DscpItem | None = None
+    queue: Annotated[int, Field(ge=0, le=MAX_QUEUE)] | None = None
+
+
+_ACTIONS = ("allow", "deny", "reject")
+_VERDICTS = "write {chain: NAME}, allow, deny or reject"
 
 
 def _read_then(value: object, handler: Callable[[object], ThenSpec]) -> Verdict:
     if isinstance(value, str):
-        if value not in ("allow", "deny"):
-            raise wrong(f"{value!r} is not a verdict", "write {chain: NAME}, allow or deny")
+        if value not in _ACTIONS:
+            raise wrong(f"{value!r} is not a verdict", _VERDICTS)
         return Verdict(value)
     if not isinstance(value, dict):
-        raise wrong(f"expected a verdict, found {kind_name(value)}", "write {chain: NAME}, allow or deny")
-    return Verdict("chain", handler(value).chain)
+        raise wrong(f"expected a verdict, found {kind_name(value)}", _VERDICTS)
+    then = handler(value)
+    given = [name for name in ("chain", *_ACTIONS) if getattr(then, name) is not None]
+    marks = [name for name in ("limit", "dscp", "queue") if getattr(then, name) is not None]
+    if not given and not marks:
+        raise wrong("nothing is written here", _VERDICTS)
+    if len(given) > 1:
+        raise wrong(f"a verdict is one thing, found {' and '.join(given)}", "keep one of them")
+    action = given[0] if given else "allow"
+    if action in ("deny", "reject") and marks:
+        raise wrong(f"what {action} meets does not pass: no {' or '.join(marks)} there", f"write {action} alone")
+    return Verdict(action, then.chain, then.limit, then.dscp, then.queue)
 
 
 class ClassifierSpec(Language):
@@ -326,11 +280,13 @@ class ClassifierSpec(Language):
     name: Name | None = None
     source: Annotated[PartyField, Field(alias="from")]
     destination: Annotated[PartyField, Field(alias="to")]
-    traffic: Annotated[list[TrafficItem], Field(min_length=1), *_one_or_list(_TRAFFIC)] | None = None
+    traffic: Annotated[list[TrafficItem], Field(min_length=1), *one_or_list(_TRAFFIC)] | None = None
+    dscp: Annotated[list[DscpItem], Field(min_length=1), *one_or_list(_DSCP)] = Field(default_factory=list)
+    after: Name | None = None
     if TYPE_CHECKING:
         then: Verdict
     else:
-        then: Annotated[ThenSpec, WrapValidator(_read_then), _Either({"enum": ["allow", "deny"]})]
+        then: Annotated[ThenSpec, WrapValidator(_read_then), Either({"enum": list(_ACTIONS)})]
     priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
 
 
@@ -340,7 +296,7 @@ class ServiceSpec(Language):
     network: Name
     ip: Addresses = Field(default_factory=list)
     selector: SelectorField
-    ports: Annotated[list[PortItem], Field(min_length=1), *_one_or_list(_PORT)]
+    ports: Annotated[list[PortItem], Field(min_length=1), *one_or_list(_PORT)]
     expose: Literal["everyone"] = "everyone"
 
 
@@ -351,7 +307,9 @@ class PolicyFile(Language):
     must_understand: list[str] = Field(default_factory=list)
     tenant: Name = "default"
     default: Literal["allow", "deny"] | None = None
+    flood: Annotated[list[FloodItem], Field(min_length=1), *one_or_list(_FLOOD)] = Field(default_factory=list)
     networks: dict[Name, NetworkSpec] = Field(default_factory=dict)
+    segments: dict[Name, SegmentItem] = Field(default_factory=dict)
     endpoints: dict[Name, EndpointSpec] = Field(default_factory=dict)
     functions: dict[Name, FunctionSpec] = Field(default_factory=dict)
     chains: dict[Name, ChainSpec] = Field(default_factory=dict)

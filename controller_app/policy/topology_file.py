@@ -14,7 +14,7 @@ from controller_app.model.topology import Host, Link, Switch, Topology
 from controller_app.policy.diagnostics import Findings
 from controller_app.policy.graph_formats import is_node_link, read_gml, read_graphml, read_node_link
 from controller_app.policy.reading import ALL, check
-from controller_app.policy.schema import TopologyFile
+from controller_app.policy.schema_topology import HostSpec, TopologyFile
 from controller_app.policy.source_text import read_file
 from controller_app.policy.topology_graph import draft_from_graph
 from controller_app.policy.topology_merge import Draft, PlacedHost, PlacedLink, merge
@@ -113,22 +113,45 @@ def _read(document: Document, findings: Findings) -> Draft:
         path = ("links", checked.index("links", position))
         text, where = document.walk(path)
         a, b = wire.ends
-        link = Link(a, b, wire.latency, wire.bandwidth, wire.cost, wire.kind, where)
+        link = Link(a, b, wire.latency, wire.bandwidth, wire.cost, wire.kind, wire.mtu, where)
         places = tuple(document.locate((*path, "ends", index)) for index in range(2))
         draft.links.append(PlacedLink(link, text, places))
         if unreadable:
             draft.faulty.update((a.switch, b.switch))
     for name, attached in spec.hosts.items():
-        host = Host(
-            name,
-            dict(attached.attach),
-            tuple(attached.ip),
-            attached.mac,
-            tuple(attached.prefixes),
-            document.locate(("hosts", name), key=True),
-        )
-        arms = {arm: document.locate(("hosts", name, "attach", arm)) for arm in host.attach}
+        host = _host(name, attached, document, findings)
+        arms = {arm: document.locate(("hosts", name, "attach", arm, "port")) for arm in host.attach}
         draft.hosts.append(PlacedHost(host, arms))
         if unreadable:
             draft.faulty.update(end.switch for end in host.attach.values())
     return draft
+
+
+def _host(name: str, spec: HostSpec, document: Document, findings: Findings) -> Host:
+    """An arm's own addresses may be written with it; those of the first arm are the host's."""
+    first, *others = spec.attach
+    mac, ips = spec.mac, tuple(spec.ip)
+    for key, of_host, of_arm in (("mac", mac, spec.attach[first].mac), ("ip", ips, spec.attach[first].ip)):
+        if of_host and of_arm:
+            path, where = document.walk(("hosts", name, "attach", first, key))
+            findings.error(
+                where,
+                path,
+                f"host {name!r} has its {key} written at {document.locate(('hosts', name, key))} already",
+                f"keep one: the {key} of the arm {first} is the host's",
+            )
+    out = spec.attach[others[0]] if others else None
+    ips = ips or tuple(spec.attach[first].ip)
+    out_ips = tuple(out.ip) if out else ()
+    return Host(
+        name,
+        {arm: item.port for arm, item in spec.attach.items()},
+        ips,
+        mac or spec.attach[first].mac,
+        tuple(spec.prefixes),
+        out.mac if out else None,
+        out_ips,
+        spec.vlan,
+        declared=bool(ips or out_ips or spec.prefixes),
+        where=document.locate(("hosts", name), key=True),
+    )

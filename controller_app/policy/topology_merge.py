@@ -14,6 +14,8 @@ from controller_app.model.topology import End, Host, Link, Switch, Topology
 from controller_app.policy.diagnostics import Findings, meant
 from controller_app.policy.values import MAX_PORT
 
+_WHOLE = "all of it"  # what a link takes of a port
+
 
 @dataclass(frozen=True, slots=True)
 class PlacedLink:
@@ -69,7 +71,7 @@ class _Merger:
         self.hosts: dict[str, Host] = {}
         self.faulty: set[str] = set()
         self.dpids: dict[int, Switch] = {}
-        self.ports: dict[End, tuple[str, Position]] = {}
+        self.ports: dict[End, dict[str, tuple[str, Position]]] = {}  # by what they take of it, see `_part`
 
     def switch(self, switch: Switch) -> None:
         path = f"switches.{switch.name}"
@@ -112,10 +114,10 @@ class _Merger:
             return
         for arm, end in host.attach.items():
             at = f"{path}.attach.{arm}" if arm else f"{path}.attach"
-            self.take(end, placed.arms.get(arm, host.where), at, f"host {host.name!r}")
+            self.take(end, placed.arms.get(arm, host.where), at, f"host {host.name!r}", _part(host))
 
-    def take(self, end: End, where: Position, path: str, user: str) -> None:
-        """Claim a port: its switch must exist, and nobody else may use it."""
+    def take(self, end: End, where: Position, path: str, user: str, part: str = _WHOLE) -> None:
+        """Claim a port, or its frames with a tag: its switch must exist, and nobody else may use the same."""
         if end.switch not in self.switches:
             if end.switch not in self.faulty:
                 self.findings.error(
@@ -133,10 +135,18 @@ class _Merger:
                 f"ports are numbered 1 to {MAX_PORT}",
             )
             return
-        if end in self.ports:
-            owner, place = self.ports[end]
-            self.findings.error(
-                where, path, f"port {end} is used by {owner} already ({place})", "use each port once"
-            )
+        users = self.ports.setdefault(end, {})
+        other = part if part in users else next((each for each in users if _WHOLE in (part, each)), None)
+        if other is not None:
+            owner, place = users[other]
+            remedy = "use each port once"
+            if _WHOLE not in (part, other):
+                remedy += ", or give the hosts a `vlan` each"
+            self.findings.error(where, path, f"port {end} is used by {owner} already ({place})", remedy)
             return
-        self.ports[end] = user, where
+        users[part] = user, where
+
+
+def _part(host: Host) -> str:
+    """What a host takes of its port: the frames with its tag, or those without one."""
+    return "untagged" if host.vlan is None else f"vlan {host.vlan}"

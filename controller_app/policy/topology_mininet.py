@@ -189,7 +189,7 @@ def _host(
         context = error.context or {}
         problems.append(Diagnostic(where, f"hosts.{name}", str(context["what"]), str(context["remedy"])))
         checked = None
-    return Host(name, attach, ips, checked, where=where)
+    return Host(name, attach, ips, checked, declared=bool(ips), where=where)
 
 
 def _dpid(name: str, option: object, where: Position, problems: list[Diagnostic]) -> int | None:

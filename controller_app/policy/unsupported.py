@@ -25,31 +25,11 @@ class Absent:
     refused: tuple[object, ...] | None = None
 
 
-_PARTY = "host, network, endpoint, selector, cidr, service, any"
 ABSENT: tuple[Absent, ...] = (
-    Absent(
-        ("flood",),
-        "version, must_understand, tenant, default, networks, endpoints, functions, chains, "
-        "classifiers, services",
-    ),
-    Absent(("segments",), "networks, endpoints and selectors"),
-    Absent(("networks", "*", "insert"), "subnet, gateway, kind"),
     Absent(("endpoints", "*", "drain"), "false", (True,)),
-    Absent(("functions", "*", "mode"), "transparent, tap", ("routed", "nsh", "translating")),
-    Absent(("functions", "*", "handover"), "label", ("original",)),
-    Absent(("functions", "*", "on_failure"), "closed", ("open", "reject")),
     Absent(("functions", "*", "health"), "up while its ports are up"),
-    Absent(("chains", "*", "return"), "symmetric, direct", (A_LIST,)),
-    Absent(("chains", "*", "transport"), "mac", ("vlan", "mpls", "nsh")),
     Absent(("chains", "*", "spread"), "weight", ("cost",)),
     Absent(("chains", "*", "require"), "through, return, transport, stickiness, spread"),
-    Absent(("classifiers", "*", "from", "segment"), _PARTY),
-    Absent(("classifiers", "*", "to", "segment"), _PARTY),
-    Absent(("classifiers", "*", "after"), "name, from, to, traffic, then, priority"),
-    Absent(("classifiers", "*", "then"), "{chain: NAME}, allow, deny", ("reject",)),
-    Absent(("classifiers", "*", "then", "limit"), "chain"),
-    Absent(("classifiers", "*", "then", "dscp"), "chain"),
-    Absent(("classifiers", "*", "then", "queue"), "chain"),
     Absent(("services", "*", "session_affinity"), "stickiness of the chain"),
     Absent(("services", "*", "prefer"), "the weights of the endpoints"),
     Absent(("services", "*", "health"), "up while its port is up"),

@@ -27,6 +27,12 @@ _SERVICE_PORT = re.compile(r"(?P<port>\d{1,6})(?::(?P<target>\d{1,6}))?(?:[/:](?
 _QUANTITY = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-zµ]+)\Z")
 _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 _BITS = {"bps": 1.0, "kbps": 1e3, "mbps": 1e6, "gbps": 1e9, "tbps": 1e12}
+_DSCP = {
+    **{f"cs{n}": 8 * n for n in range(8)},
+    **{f"af{n}{drop}": 8 * n + 2 * drop for n in range(1, 5) for drop in range(1, 4)},
+    "ef": 46,
+    "voice-admit": 44,
+}
 
 
 def wrong(what: str, remedy: str) -> PydanticCustomError:
@@ -197,6 +203,29 @@ def parse_latency(value: object) -> float:
 def parse_bandwidth(value: object) -> float:
     """Bits per second."""
     return _quantity(value, _BITS, "a rate with its unit such as 10Gbps or 100Mbps", zero=False)
+
+
+def parse_limit(value: object) -> float:
+    """Bits per second that a meter can hold: OpenFlow 1.3 counts them in kbit/s, in 32 bits."""
+    rate = _quantity(value, _BITS, "a rate with its unit such as 50Mbps", zero=False)
+    if rate < 1e3:
+        raise wrong(f"{text_of(value, 'a rate')} is less than a meter can hold", "write 1kbps or more")
+    if rate >= 2**32 * 1e3:
+        raise wrong(f"{text_of(value, 'a rate')} is more than a meter can hold", "write 4Tbps or less, or no limit")
+    return rate
+
+
+def parse_dscp(value: object) -> int:
+    """A differentiated services code point by name (RFC 2474, 2597, 3246, 5865) or number, 0 to 63."""
+    hint = "write cs0 to cs7, af11 to af43, ef, voice-admit, or a number from 0 to 63"
+    text = text_of(value, "a DSCP such as af21").strip().lower()
+    if text in _DSCP:
+        return _DSCP[text]
+    if not (text.isascii() and text.isdigit()):
+        raise wrong(f"{text!r} is not a DSCP", hint)
+    if len(text) > 2 or int(text) > 63:
+        raise wrong(f"{text} is too large for a DSCP", hint)
+    return int(text)
 
 
 def _quantity(value: object, units: dict[str, float], expected: str, *, zero: bool) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from controller_app.model.flow import Flow, Group
+from controller_app.model.flow import Flow, Group, MeterConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,22 @@ class DropGroup:
     group: Group
 
 
-Change = PutGroup | PutFlow | DropFlow | DropGroup
+@dataclass(frozen=True, slots=True)
+class PutMeter:
+    """Add a meter, or change the one of the same id (`replaces`). A flow of a meter that is not there is refused."""
+
+    meter: MeterConfig
+    replaces: MeterConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DropMeter:
+    """Delete a meter. A switch deletes the flows that still use it along with it, so this comes last."""
+
+    meter: MeterConfig
+
+
+Change = PutGroup | PutFlow | DropFlow | DropGroup | PutMeter | DropMeter
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +66,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many flows and groups a change set adds, modifies and deletes."""
+    """How many flows, groups and meters a change set adds, modifies and deletes."""
 
     add: int = 0
     modify: int = 0
@@ -81,7 +96,7 @@ class ChangeSet:
     def counts(self) -> Counts:
         add = modify = delete = 0
         for change in self:
-            if isinstance(change, DropFlow | DropGroup):
+            if isinstance(change, DropFlow | DropGroup | DropMeter):
                 delete += 1
             elif change.replaces is None:
                 add += 1

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from controller_app.model.flow import Flow, FlowKey, Group, SwitchState
-from controller_app.reconcile.changes import Change, ChangeSet, DropFlow, DropGroup, Phase, PutFlow, PutGroup
+from controller_app.model.flow import Flow, FlowKey, Group, MeterConfig, SwitchState
+from controller_app.reconcile.changes import (
+    Change,
+    ChangeSet,
+    DropFlow,
+    DropGroup,
+    DropMeter,
+    Phase,
+    PutFlow,
+    PutGroup,
+    PutMeter,
+)
 
 
 def diff(desired: SwitchState, installed: SwitchState, edge_tables: frozenset[int] = frozenset()) -> ChangeSet:
@@ -11,12 +21,15 @@ def diff(desired: SwitchState, installed: SwitchState, edge_tables: frozenset[in
 
     The phases, empty ones left out:
 
+    - `meters`: meters that are new or change, since a switch refuses flows of a meter it does not have;
     - `new-groups`: groups nothing points at yet;
     - `paths`: flows outside `edge_tables`, which carry packets once something sends them there;
     - `groups`: groups that change, each replaced whole;
     - `edge`: flows of `edge_tables`, which decide where packets go;
-    - `old-flows`, `old-groups`: what is left over, flows before the groups they use, since a switch deletes
-      the flows of a deleted group with it (OpenFlow 1.3.5, 6.4).
+    - `old-flows`, `old-groups`, `old-meters`: what is left over, flows before the groups and meters they use,
+      since a switch deletes the flows of a deleted group or meter with it (OpenFlow 1.3.5, 6.4 and 6.5).
+
+    Meters stand at both ends because no bundle takes them: they are sent before it and after it.
 
     Equal states give an empty change set. Both states hold only what is ours, so nothing foreign is touched.
     """
@@ -38,13 +51,23 @@ def diff(desired: SwitchState, installed: SwitchState, edge_tables: frozenset[in
     old_groups: list[Change] = [
         DropGroup(group) for number, group in installed.groups.items() if number not in desired.groups
     ]
+    meters: list[Change] = []
+    for number, meter in desired.meters.items():
+        had = installed.meters.get(number)
+        if had != meter:
+            meters.append(PutMeter(meter, had))
+    old_meters: list[Change] = [
+        DropMeter(meter) for number, meter in installed.meters.items() if number not in desired.meters
+    ]
     phases = (
+        Phase("meters", tuple(meters)),
         Phase("new-groups", tuple(new_groups)),
         Phase("paths", tuple(paths)),
         Phase("groups", tuple(groups)),
         Phase("edge", tuple(edge)),
         Phase("old-flows", tuple(old_flows)),
         Phase("old-groups", tuple(old_groups)),
+        Phase("old-meters", tuple(old_meters)),
     )
     return ChangeSet(tuple(phase for phase in phases if phase.changes))
 
@@ -53,6 +76,7 @@ def apply(changes: ChangeSet, state: SwitchState) -> SwitchState:
     """What a switch holding `state` holds after `changes`: `apply(diff(a, b), b) == a`."""
     flows: dict[FlowKey, Flow] = dict(state.flows)
     groups: dict[int, Group] = dict(state.groups)
+    meters: dict[int, MeterConfig] = dict(state.meters)
     for change in changes:
         match change:
             case PutGroup(group=group):
@@ -63,4 +87,8 @@ def apply(changes: ChangeSet, state: SwitchState) -> SwitchState:
                 flows.pop(flow.key, None)
             case DropGroup(group=group):
                 groups.pop(group.id, None)
-    return SwitchState(flows, groups)
+            case PutMeter(meter=meter):
+                meters[meter.id] = meter
+            case DropMeter(meter=meter):
+                meters.pop(meter.id, None)
+    return SwitchState(flows, groups, meters)

@@ -76,7 +76,7 @@ Event = Connected | Lost | Want | Found | Confirmed | Refused | Tick
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Ask the switch for its flows and groups; answer with Found of the same number."""
+    """Ask the switch for its flows, groups and meters; answer with Found of the same number."""
 
     number: int
 

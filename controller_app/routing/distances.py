@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import networkx as nx
 
@@ -45,6 +46,19 @@ class Routes:
             for near, far in ((link.a, link.b), (link.b, link.a)):
                 if isinstance(near.port, int):
                     self._neighbours[near.switch].append((far.switch, near.port, link.cost))
+
+    @cached_property
+    def parts(self) -> Mapping[str, int]:
+        """The connected part that each switch is in, by number."""
+        found: dict[str, int] = {}
+        for number, start in enumerate(self._neighbours):
+            waiting = [start]
+            while waiting:
+                switch = waiting.pop()
+                if switch not in found:
+                    found[switch] = number
+                    waiting += [neighbour for neighbour, _, _ in self._neighbours[switch]]
+        return found
 
     def row(self, target: str) -> Row:
         """The row of one destination switch."""

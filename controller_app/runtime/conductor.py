@@ -11,27 +11,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from controller_app.discovery.discovery import Declared, Discovery
 from controller_app.discovery.hosts import FoundHost
 from controller_app.discovery.merge import Merged, merge
 from controller_app.discovery.ports import Effect, Notice, Port, PortId, Reinject, SendFrame
 from controller_app.model.allocation import Allocation
-from controller_app.model.flow import FlowState, Output, SwitchState
+from controller_app.model.flow import Output, SwitchState
 from controller_app.model.policy import Policy
 from controller_app.model.position import Diagnostic, PolicyError
 from controller_app.model.topology import End, Topology
 from controller_app.openflow import decode
-from controller_app.pipeline.compile import compile
+from controller_app.pipeline.compile import compile_next
 from controller_app.pipeline.cookies import is_ours
 from controller_app.pipeline.tables import GATEWAY_MAC, NUMBER
 from controller_app.reconcile.plan import Plan, plan
+from controller_app.runtime.answering import Teller, kind_of
+from controller_app.runtime.computed import Computed
 from controller_app.runtime.conversation import THROUGH_PIPELINE, Conversation
 from controller_app.runtime.expectations import expectations
+from controller_app.runtime.hashing import HashChoice
 from controller_app.runtime.intent import Intent
 from controller_app.store.interface import Store, StoreError
-from controller_app.verification.verify import Report, must_hold
 
 LOG = logging.getLogger(__name__)
 
@@ -40,25 +41,11 @@ PAUSE = 0.02  # seconds that changes are collected before the network is compute
 LONGEST_PAUSE = 1.0
 SAVE_INTERVAL = 1.0  # seconds between two writes of the memory
 RETRY = 5.0  # seconds until a network that could not be computed, for a fault of ours, is tried again
-_OFPR_INVALID_TTL = 2
-
-
-@dataclass(frozen=True)
-class Computed:
-    """One result of compile, and what it was made of."""
-
-    policy: Policy
-    topology: Topology
-    state: FlowState
-    allocation: Allocation
-
-    def verify(self) -> Report:
-        """Walk every packet class of the policy through it; PolicyError when one is not treated as it says."""
-        return must_hold(self.policy, self.topology, self.state, self.allocation)
 
 
 class Conductor:
-    """One controller's work. `discovering`: hosts a policy names may still turn up."""
+    """One controller's work. `discovering`: hosts a policy names may still turn up. Without `symmetric_hash` the
+    switches' own hash is not used, whatever they show of it."""
 
     def __init__(
         self,
@@ -69,6 +56,7 @@ class Conductor:
         key: bytes,
         observe_links: bool = True,
         discovering: bool = False,
+        symmetric_hash: bool = True,
     ) -> None:
         """Computes and verifies the first state at once: PolicyError when that fails, so nothing starts with a
         policy that cannot work."""
@@ -81,6 +69,8 @@ class Conductor:
         self._discovering = discovering
         self._discovery = Discovery(key, GATEWAY_MAC, observe_links)
         self._conversations: dict[int, Conversation] = {}
+        self.hashing = HashChoice(symmetric_hash)
+        self.teller = Teller()
         self._listeners: list[Callable[[str, decode.PacketIn], bool]] = []
         self._merged = Merged(declared)
         self._revision = -1  # of discovery, when it was last looked at
@@ -96,10 +86,17 @@ class Conductor:
         self._declare(intent.policy, store.allocation())
         self._discovery.restore(_stored_hosts(store))
         self._merge()
-        self.computed = self._first(intent.policy, store.allocation())
+        self._computed: Computed | None = None
+        self._computed = self._first(intent.policy, store.allocation())
         self._unsaved = True
 
     # -- what can be asked ---------------------------------------------------------------------------------
+
+    @property
+    def computed(self) -> Computed:
+        """What the switches are to hold now, and what it was made of."""
+        assert self._computed is not None  # there is one before there is a conductor
+        return self._computed
 
     @property
     def topology(self) -> Topology:
@@ -147,9 +144,12 @@ class Conductor:
 
     def compute(self, policy: Policy, allocation: Allocation | None = None) -> Computed:
         """What the switches are to hold under a policy. Changes nothing. Raises PolicyError."""
-        memory = self.computed.allocation if allocation is None else allocation
-        state, made = compile(policy, self.topology, memory)
-        return Computed(policy, self.topology, state, made)
+        return self._compile(policy, self.topology, allocation)
+
+    def _compile(self, policy: Policy, topology: Topology, allocation: Allocation | None = None) -> Computed:
+        portable = self.hashing.portable
+        before = None if self._computed is None else self._computed.compiled
+        return Computed(policy, topology, compile_next(before, policy, topology, allocation, portable), portable)
 
     def check(self, intent: Intent) -> tuple[Computed, tuple[Diagnostic, ...]]:
         """What an intent would make of the network as it is, and the warnings. Raises PolicyError."""
@@ -178,14 +178,13 @@ class Conductor:
         and changes nothing, when they do not fit each other."""
         merged = merge(declared, self._discovery.observed())
         warnings = intent.check(merged.topology, self._discovering)
-        state, allocation = compile(intent.policy, merged.topology, self.computed.allocation)
-        computed = Computed(intent.policy, merged.topology, state, allocation)
+        computed = self._compile(intent.policy, merged.topology)
         computed.verify()
         self._declared = declared
         self._merged = merged
         self.problem = self._retry = None
         if dict(intent.stored) == dict(self.intent.stored):
-            self._declare(intent.policy, allocation)
+            self._declare(intent.policy, computed.allocation)
             self._want(computed)
         else:
             self.adopt(intent, computed, "files read again", wall)
@@ -238,6 +237,11 @@ class Conductor:
         now = self._clock()
         for conversation in self._conversations.values():
             conversation.tick(now)
+        changed = self.hashing.look((self.name_of(dpid), c.facts) for dpid, c in self._conversations.items())
+        if changed is not None:
+            self.notices.append(changed)
+        if self.computed.portable != self.hashing.portable and self._due is None and self._retry is None:
+            self._due = now
         self._do(self._discovery.tick(now))
         self._after(now, self._conversations.values())
         if now >= self._save_at:
@@ -295,10 +299,15 @@ class Conductor:
         return computed
 
     def _packet_in(self, dpid: int, packet: decode.PacketIn, now: float) -> None:
+        if self._conversations[dpid].packet(packet):
+            return
         if any(listener(self.name_of(dpid), packet) for listener in tuple(self._listeners)):
             return
+        if kind_of(packet) is not None:
+            self._do(self.teller.tell(self.computed, self.name_of(dpid), packet, now))
+            return
         in_port = packet.fields.get("in_port")
-        if in_port is not None and is_ours(packet.cookie) and packet.reason != _OFPR_INVALID_TTL:
+        if in_port is not None and is_ours(packet.cookie):
             self._do(self._discovery.frame(PortId(dpid, in_port), packet.data, now))
 
     def _port_status(self, dpid: int, status: decode.PortStatus, now: float) -> None:
@@ -362,7 +371,8 @@ class Conductor:
         try:
             self._merge()
             computed = self.computed
-            if self.topology != computed.topology or self.problem is not None:
+            as_it_is = self.topology == computed.topology and self.hashing.portable == computed.portable
+            if not as_it_is or self.problem is not None:
                 started = self._clock()
                 computed = self.compute(self.intent.policy)
                 self._pause = min(LONGEST_PAUSE, max(PAUSE, 2 * (self._clock() - started)))
@@ -389,7 +399,7 @@ class Conductor:
     def _want(self, computed: Computed) -> None:
         now = self._clock()
         self._unsaved = self._unsaved or computed.allocation != self.computed.allocation
-        self.computed = computed
+        self._computed = computed
         by_dpid = computed.topology.by_dpid
         for dpid, conversation in self._conversations.items():
             switch = by_dpid.get(dpid)

@@ -67,6 +67,7 @@ class Runtime:
                 secrets.token_bytes(16),
                 settings.observe_links,
                 discovering=not settings.topology,
+                symmetric_hash=settings.symmetric_hash,
             )
             for warning in intent.check(self._conductor.topology, discovering=not settings.topology):
                 LOG.warning("%s", warning)

@@ -8,11 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from controller_app.model.flow import CONTROLLER, Action, Flow, FlowKey, Group, Output, SwitchState
+from controller_app.model.flow import CONTROLLER, Action, Flow, FlowKey, Group, MeterConfig, Output, SwitchState
 from controller_app.openflow import decode, encode
-from controller_app.pipeline.cookies import OURS_COOKIE_MASK, is_our_group, is_ours
+from controller_app.pipeline.cookies import OURS_COOKIE_MASK, is_our_group, is_our_meter, is_ours
 from controller_app.reconcile import reconciler as rec
-from controller_app.reconcile.changes import Change, ChangeSet, DropFlow, DropGroup, PutFlow, PutGroup
+from controller_app.reconcile.changes import (
+    Change,
+    ChangeSet,
+    DropFlow,
+    DropGroup,
+    DropMeter,
+    PutFlow,
+    PutGroup,
+    PutMeter,
+)
+from controller_app.runtime.probing import Facts, Probe
+from controller_app.runtime.refused import Refused, reason
 
 THROUGH_PIPELINE = Output(0xFFFF_FFF9)  # OFPP_TABLE: a packet-out that is treated as if it came in
 _FIRST_XID = 0xC500_0000  # far from where other applications count, so that answers are told apart
@@ -27,6 +38,8 @@ class Conversation:
         self.notices: list[str] = []
         self.foreign_flows = 0
         self.sent_changes = 0  # rules sent since the start
+        self.refused = Refused()
+        self._probe = Probe(self._next_xid)
         self._send: Callable[[bytes], None] | None = None
         self._xid = _FIRST_XID
         self._audit: _Audit | None = None
@@ -37,12 +50,19 @@ class Conversation:
         """Can it be talked to?"""
         return self._send is not None
 
+    @property
+    def facts(self) -> Facts:
+        """What the switch told and showed of itself when it last connected."""
+        return self._probe.facts
+
     # -- events --------------------------------------------------------------------------------------------
 
     def connect(self, send: Callable[[bytes], None], now: float) -> None:
         """The switch is there; `send` takes whole messages."""
         self._send = send
         self._audit = self._change = None
+        self._probe = Probe(self._next_xid, self._probe.facts)
+        self.transmit(self._probe.start())
         self._step(rec.Connected(), now)
 
     def disconnect(self, now: float) -> None:
@@ -57,12 +77,17 @@ class Conversation:
 
     def tick(self, now: float) -> None:
         """Time went by."""
+        self._probe.tick(now)
         self._step(rec.Tick(), now)
+        if self.connected and self.sync.in_sync and self.sync.wanted is not None and not self._probe.tried:
+            self.transmit(self._probe.try_hash(self.sync.wanted.groups.values(), now))
 
     def message(self, raw: bytes, now: float) -> None:
         """An answer of the switch: multipart, barrier, bundle or error. Those to others are passed over."""
         try:
             kind, xid = decode.header(raw).kind, decode.header(raw).xid
+            if self._probe.told(raw, xid):
+                return
             if kind == decode.ERROR:
                 self._error(decode.error_message(raw), now)
             elif kind == decode.MULTIPART_REPLY and self._audit is not None:
@@ -73,6 +98,10 @@ class Conversation:
         except decode.WireError as error:
             self.notices.append(f"an unreadable answer: {error}")
 
+    def packet(self, packet: decode.PacketIn) -> bool:
+        """A frame came up; answers whether it was only an answer to a question of the conversation's own."""
+        return self._probe.packet(packet)
+
     # -- packets -------------------------------------------------------------------------------------------
 
     def packet_out(self, in_port: int | None, actions: Sequence[Action], frame: bytes) -> bytes:
@@ -81,7 +110,7 @@ class Conversation:
 
     def transmit(self, messages: bytes) -> None:
         """Send what needs no answer. To a switch that is gone nothing is sent."""
-        if self._send is not None:
+        if self._send is not None and messages:
             self._send(messages)
 
     # -- inside --------------------------------------------------------------------------------------------
@@ -98,10 +127,11 @@ class Conversation:
         for effect in effects:
             match effect:
                 case rec.Audit(number=number):
-                    self._audit = _Audit(number, self._next_xid(), self._next_xid())
+                    self._audit = _Audit(number, self._next_xid(), self._next_xid(), self._next_xid())
                     self.transmit(
                         encode.flow_stats_request(xid=self._audit.flows_xid)
                         + encode.group_desc_request(self._audit.groups_xid)
+                        + encode.meter_config_request(self._audit.meters_xid)
                     )
                 case rec.Send(number=number, changes=changes):
                     self._send_changes(number, changes, now)
@@ -111,13 +141,16 @@ class Conversation:
     def _send_changes(self, number: int, changes: ChangeSet, now: float) -> None:
         xid, barrier = self._next_xid(), self._next_xid()
         try:
-            messages = [_message(change, xid) for change in changes]
-            data = encode.bundle_open(messages, xid, xid) + encode.barrier_request(barrier)
+            # No bundle takes meters: those wanted go before it, those given up after it has taken effect.
+            before = [_message(change, xid) for change in changes if isinstance(change, PutMeter)]
+            after = [_message(change, xid) for change in changes if isinstance(change, DropMeter)]
+            messages = [_message(change, xid) for change in changes if not isinstance(change, PutMeter | DropMeter)]
+            data = b"".join(before) + encode.bundle_open(messages, xid, xid) + encode.barrier_request(barrier)
         except ValueError as error:
             self._step(rec.Refused(number, f"cannot be sent: {error}"), now)
             return
-        self._change = _OnItsWay(number, xid, barrier)
-        self.sent_changes += len(messages)
+        self._change = _OnItsWay(number, xid, barrier, b"".join(after))
+        self.sent_changes += len(before) + len(messages) + len(after)
         self.transmit(data)
 
     def _passed(self, change: _OnItsWay, now: float) -> None:
@@ -128,7 +161,7 @@ class Conversation:
             return
         barrier = self._next_xid()
         self._change = _OnItsWay(change.number, change.xid, barrier, committed=True)
-        self.transmit(encode.bundle_commit(change.xid, change.xid) + encode.barrier_request(barrier))
+        self.transmit(encode.bundle_commit(change.xid, change.xid) + change.after + encode.barrier_request(barrier))
 
     def _drop(self, change: _OnItsWay) -> None:
         """Give up a change; the switch forgets what it has of it, unless it has been told to let it take effect."""
@@ -141,6 +174,9 @@ class Conversation:
             change = self._change
             self._drop(change)
             self._step(rec.Refused(change.number, f"the switch refused a change: {error}{_refused(error)}"), now)
+        elif self._audit is not None and error.xid == self._audit.meters_xid:
+            if self._audit.close(error.xid):  # a switch without meters holds none
+                self._found(self._audit, now)
         elif self._audit is not None and error.xid in (self._audit.flows_xid, self._audit.groups_xid):
             number, self._audit = self._audit.number, None
             self._step(rec.Refused(number, f"the switch does not say what it holds: {error}"), now)
@@ -148,6 +184,7 @@ class Conversation:
     def _found(self, audit: _Audit, now: float) -> None:
         self._audit = None
         self.foreign_flows = audit.foreign_flows
+        self.refused.audited(audit.counted)
         self._step(rec.Found(audit.number, audit.state(), frozenset(audit.foreign)), now)
 
 
@@ -159,19 +196,22 @@ class _OnItsWay:
     number: int  # the reconciler's
     xid: int  # of all its messages, and its bundle's id
     barrier: int
+    after: bytes = b""  # what is sent behind the bundle's commit
     committed: bool = False
 
 
 class _Audit:
-    """The answers to the two questions what a switch holds, as they come in, in any number of parts."""
+    """The answers to the three questions what a switch holds, as they come in, in any number of parts."""
 
-    def __init__(self, number: int, flows_xid: int, groups_xid: int) -> None:
-        self.number, self.flows_xid, self.groups_xid = number, flows_xid, groups_xid
+    def __init__(self, number: int, flows_xid: int, groups_xid: int, meters_xid: int) -> None:
+        self.number, self.flows_xid, self.groups_xid, self.meters_xid = number, flows_xid, groups_xid, meters_xid
         self.flows: dict[FlowKey, Flow] = {}
         self.groups: dict[int, Group] = {}
+        self.meters: dict[int, MeterConfig] = {}
         self.foreign: set[FlowKey] = set()
         self.foreign_flows = 0
-        self._open = {flows_xid, groups_xid}
+        self.counted: list[tuple[Flow, int]] = []  # flows of ours that refuse frames, with their counters
+        self._open = {flows_xid, groups_xid, meters_xid}
 
     def take(self, raw: bytes, xid: int) -> bool:
         """Read one part; answers whether that was the last of all."""
@@ -180,14 +220,24 @@ class _Audit:
         if xid == self.flows_xid:
             for entry in decode.flow_stats(raw):
                 self._flow(entry.flow)
+                if isinstance(entry.flow, Flow) and reason(entry.flow) is not None:
+                    self.counted.append((entry.flow, entry.packets))
+        elif xid == self.meters_xid:
+            for meter in decode.meter_config(raw):
+                if is_our_meter(meter.id):
+                    known_meter = meter if isinstance(meter, MeterConfig) else MeterConfig(meter.id, 0, 0)
+                    self.meters[known_meter.id] = known_meter
         else:
             for group in decode.group_desc(raw):
                 if is_our_group(group.id):
                     # One without words here is an earlier version's: unlike anything wanted, so it goes.
                     known = group if isinstance(group, Group) else Group(group.id, "all", ())
                     self.groups[known.id] = known
-        if not decode.more_follows(raw):
-            self._open.discard(xid)
+        return self.close(xid) if not decode.more_follows(raw) else False
+
+    def close(self, xid: int) -> bool:
+        """No more comes to one question; answers whether that was the last."""
+        self._open.discard(xid)
         return not self._open
 
     def _flow(self, flow: Flow | decode.UnknownFlow) -> None:
@@ -203,7 +253,7 @@ class _Audit:
 
     def state(self) -> SwitchState:
         """What is ours."""
-        return SwitchState(self.flows, self.groups)
+        return SwitchState(self.flows, self.groups, self.meters)
 
 
 def _message(change: Change, xid: int) -> bytes:
@@ -217,6 +267,10 @@ def _message(change: Change, xid: int) -> bytes:
             return encode.flow_mod(encode.DELETE_STRICT, flow, xid, cookie_mask=OURS_COOKIE_MASK)
         case DropGroup(group=group):
             return encode.group_mod(encode.GROUP_DELETE, group.id, xid)
+        case PutMeter(meter=meter, replaces=had):
+            return encode.meter_mod(encode.METER_ADD if had is None else encode.METER_MODIFY, meter, xid)
+        case DropMeter(meter=meter):
+            return encode.meter_mod(encode.METER_DELETE, meter.id, xid)
 
 
 def _refused(error: decode.SwitchError) -> str:

@@ -11,7 +11,8 @@ from controller_app.openflow.decode import PacketIn
 from controller_app.pipeline.cookies import is_ours
 from controller_app.pipeline.labels import Label
 from controller_app.pipeline.probe import REPLY_TABLES, host_at, instances_of, probe_packet_out, read_probe
-from controller_app.runtime.conductor import Computed, Conductor
+from controller_app.runtime.computed import Computed
+from controller_app.runtime.conductor import Conductor
 from controller_app.runtime.control import Runtime
 from controller_app.verification.packet import ICMP, ICMPV6, IPV4, TCP, UDP, Packet
 from controller_app.verification.trace import PacketSpec, class_of, trace

@@ -1,9 +1,11 @@
 """Which packets have to be tried so that every kind of treatment was seen.
 
-Two packets are of one class when the same classifiers cover them, they go between hosts in the same relation,
-and their ports lie between the same boundaries. Of each class a representative is tried for every pair of
-edge switches, up to a limit. Besides, every host is reached from every edge switch and sends something, up to
-a limit too: rules for single hosts are tried as well.
+Two packets are of one class when the same classifiers cover them (those for what comes out of functions too), the
+same is inserted on their way, they go between hosts in the same relation, and their ports and DSCP lie between the
+same boundaries. Of each class a representative is tried for every pair of edge switches, up to a limit. Where
+classifiers look at ports, a fragment, which shows none, and an ICMP error are tried as well; where a host's
+addresses were declared, a packet from an address of another. Besides, every host is reached from every edge switch
+and sends something, up to a limit too: rules for single hosts are tried as well.
 """
 
 from __future__ import annotations
@@ -13,16 +15,20 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address
 from itertools import islice, product
 
-from controller_app.model.topology import Host, IPAddress, Topology
+from controller_app.model.flow import FRAG_ANY, FRAG_LATER
+from controller_app.model.topology import IPAddress, Topology
 from controller_app.verification.evaluate import Evaluator
 from controller_app.verification.extents import Extent, covers
-from controller_app.verification.packet import ICMP, ICMPV6, PROTOCOLS, TCP
+from controller_app.verification.packet import ICMP, ICMPV6, IPV6, PROTOCOLS, TCP, Packet
+from controller_app.verification.rulings import ICMP_ERRORS, IPV6_FRAGMENT
+from controller_app.verification.stations import Station
 
 EDGE_PAIRS = 24  # tried for each treatment
 REACHED = 2000  # hosts reached from edge switches, in each tenant and IP version
 PORT_PAIRS = 36  # tried as a full grid; more boundaries than that are tried along the axes only
 GRE = 47  # stands for every protocol that no classifier can name
 _EPHEMERAL, _UNUSED = 40001, 9
+_ERROR_LENGTH = 160  # bytes: with the headers of the packet that got into trouble
 _ELSEWHERE: dict[int, IPAddress] = {4: ip_address("198.51.100.7"), 6: ip_address("2001:db8:ffff::7")}
 
 
@@ -33,6 +39,9 @@ class Place:
     host: str | None
     address: IPAddress
     edge: str
+    network: str | None = None
+    behind: bool = False  # not the host's own: behind an uplink, or of a pool
+    mode: str = ""  # of the function it is a part of
 
 
 _Pairs = dict[tuple[str, str], tuple[Place, Place]]  # by edge switches
@@ -40,7 +49,11 @@ _Pairs = dict[tuple[str, str], tuple[Place, Place]]  # by edge switches
 
 @dataclass(frozen=True, slots=True)
 class PacketClass:
-    """A representative: this host sends such a packet from `source` to `destination`."""
+    """A representative: this host sends such a packet from `source` to `destination`.
+
+    kind: "" an ordinary packet; "fragment" a later one, "first fragment", "error" an ICMP error, "forged" a packet
+    from an address that its sender does not have.
+    """
 
     tenant: str
     host: str
@@ -49,64 +62,90 @@ class PacketClass:
     protocol: int
     sport: int = 0
     dport: int = 0
+    dscp: int = 0
+    kind: str = ""
+
+
+def special(packet: Packet, kind: str) -> Packet:
+    """An ordinary packet as one of this kind."""
+    if kind in ("fragment", "first fragment"):
+        fields = {name: value for name, value in packet.items()
+                  if not name.startswith(("tcp_", "udp_", "icmp"))}
+        fields["ip_frag"] = FRAG_ANY | (FRAG_LATER if kind == "fragment" else 0)
+        if kind == "fragment" and fields["eth_type"] == IPV6:
+            fields["ip_proto"] = IPV6_FRAGMENT
+        return fields
+    if kind == "error":
+        fields = {name: value for name, value in packet.items() if name != "icmp_id"}
+        fields |= {name: kinds[0] for name, kinds in ICMP_ERRORS.items() if name in fields}
+        fields["length"] = _ERROR_LENGTH
+        return fields
+    return packet
 
 
 def packet_classes(evaluator: Evaluator, topology: Topology) -> Iterator[PacketClass]:
     """All classes of all tenants. Hosts without an address or MAC cannot be reached and are left out."""
-    for tenant in dict.fromkeys(tenant for tenant, _ in evaluator.members.values()):
-        extents = evaluator.extents(tenant)
-        hosts = [place for name, (of_tenant, _) in evaluator.members.items() if of_tenant == tenant
-                 for place in _places(evaluator, tenant, topology.hosts[name], extents)]
+    for tenant in dict.fromkeys(station.tenant for station in evaluator.stations):
+        extents = (*evaluator.extents(tenant),
+                   *(extent for branch in evaluator.branches(tenant).values() for extent in branch))
+        own = [station for station in evaluator.stations if station.tenant == tenant]
+        hosts = [place for station in own for place in _places(evaluator, station, extents)]
         services = [Place(None, ip, "") for ip in evaluator.service_ips(tenant)]
         for version in (4, 6):
-            yield from _between(evaluator, tenant, extents,
-                                [place for place in hosts if place.address.version == version],
+            facing = [place for place in hosts if place.address.version == version]
+            yield from _between(evaluator, tenant, extents, facing,
                                 [place for place in services if place.address.version == version])
+            yield from _forging(tenant, own, facing)
 
 
-def _places(evaluator: Evaluator, tenant: str, host: Host, extents: tuple[Extent, ...]) -> Iterator[Place]:
-    end = next(iter(host.attach.values()), None)
-    if end is None or host.mac is None or not isinstance(end.port, int):
+def _places(evaluator: Evaluator, station: Station, extents: tuple[Extent, ...]) -> Iterator[Place]:
+    if station.mac is None or not isinstance(station.end.port, int):
         return
-    for ip in host.ips:
-        yield Place(host.name, ip, end.switch)
+    edge, network, mode = station.end.switch, station.network, station.mode
+    for ip in station.ips:
+        yield Place(station.host, ip, edge, network, False, mode)
     # Behind an uplink one address of each prefix that classifiers tell apart, and one that none names.
     named = {net for extent in extents for net in (*extent.source, *extent.destination)}
-    for prefix in host.prefixes:
+    named |= {net for area in evaluator.areas(station.tenant) for net in area.inside}
+    for prefix in station.prefixes:
         inside = [net for net in named if isinstance(net, IPv4Network) == isinstance(prefix, IPv4Network)
                   and net.network_address in prefix and net.prefixlen > 0]
         tried = [*(net[min(1, net.num_addresses - 1)] for net in inside), _ELSEWHERE[prefix.version],
                  prefix[min(1, prefix.num_addresses - 1)]]
         for address in dict.fromkeys(tried):
-            if address in prefix and evaluator.owner(tenant, address) == host.name \
-                    and address not in evaluator.service_ips(tenant):
-                yield Place(host.name, address, end.switch)
+            if address in prefix and evaluator.station(station.tenant, address) == station \
+                    and address not in evaluator.service_ips(station.tenant):
+                yield Place(station.host, address, edge, network, True, mode)
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
     """What places have in common: the classifiers (by index) that cover them as a sender and as a receiver,
-    their network, whether they lie behind an uplink, and for a service its address."""
+    their network and what is inserted around them, whether they lie behind an uplink or are a function's own, and
+    for a service its address."""
 
     sends: frozenset[int]
     receives: frozenset[int]
     network: str | None
+    area: str | None = None
     uplink: bool = False
+    mode: str = ""
     service: IPAddress | None = None
 
 
 def _between(evaluator: Evaluator, tenant: str, extents: tuple[Extent, ...], hosts: list[Place],
              services: list[Place]) -> Iterator[PacketClass]:
     """Classes between these places, by treatment and edge pair."""
-    senders = _alike(evaluator, hosts, extents)
-    receivers = {**senders, **_alike(evaluator, services, extents)}
-    treatments: dict[tuple[object, ...], tuple[frozenset[int], _Pairs]] = {}
+    senders = _alike(evaluator, tenant, hosts, extents)
+    receivers = {**senders, **_alike(evaluator, tenant, services, extents)}
+    treatments: dict[tuple[object, ...], tuple[frozenset[int], frozenset[int], _Pairs]] = {}
     for kind, group in senders.items():
         for other, other_group in receivers.items():
-            covering = kind.sends & other.receives
-            key = (covering, other.sends & kind.receives, kind.network == other.network, kind.uplink,
-                   other.uplink, other.service)
-            _, pairs = treatments.setdefault(key, (covering, {}))
+            covering, answering = kind.sends & other.receives, other.sends & kind.receives
+            around = (kind.area, other.area) if kind.area != other.area else ()
+            key = (covering, answering, kind.network == other.network, around, kind.uplink, other.uplink, kind.mode,
+                   other.mode, other.service)
+            _, _, pairs = treatments.setdefault(key, (covering, answering, {}))
             for source, destination in product(group, other_group):
                 if len(pairs) >= EDGE_PAIRS:
                     break
@@ -114,21 +153,24 @@ def _between(evaluator: Evaluator, tenant: str, extents: tuple[Extent, ...], hos
                     pairs.setdefault((source.edge, destination.edge), (source, destination))
     tried: set[tuple[str, IPAddress]] = set()
     sent: set[IPAddress] = set()
-    for covering, pairs in treatments.values():
+    for covering, _, pairs in treatments.values():
         applying = [extents[index] for index in sorted(covering)]
-        for source, destination in pairs.values():
+        for number, (source, destination) in enumerate(pairs.values()):
             tried.add((source.edge, destination.address))
             sent.add(source.address)
             service_ports: list[tuple[str, int]] = []
             if destination.host is None:
                 service = evaluator.service_ips(tenant)[destination.address]
                 service_ports = [(port.protocol, port.port) for port in service.ports]
-            for protocol, sport, dport in _traffic(applying, service_ports, source.address.version):
-                assert source.host is not None
-                yield PacketClass(tenant, source.host, source.address, destination.address, protocol, sport,
-                                  dport)
-
-
+            cells = list(_traffic(applying, service_ports, source.address.version))
+            assert source.host is not None
+            for dscp in _marks(applying):
+                for protocol, sport, dport in cells:
+                    yield PacketClass(tenant, source.host, source.address, destination.address, protocol, sport,
+                                      dport, dscp)
+            if destination.host is not None:
+                for protocol, what in _portless(applying, source.address.version, number == 0):
+                    yield PacketClass(tenant, source.host, source.address, destination.address, protocol, kind=what)
     yield from _everybody(tenant, hosts, tried, sent)
 
 
@@ -154,7 +196,22 @@ def _everybody(tenant: str, hosts: list[Place], tried: set[tuple[str, IPAddress]
         yield PacketClass(tenant, source.host, source.address, destination.address, TCP, _EPHEMERAL, _UNUSED)
 
 
-def _alike(evaluator: Evaluator, places: Iterable[Place],
+def _forging(tenant: str, own: list[Station], hosts: list[Place]) -> Iterator[PacketClass]:
+    """A packet of each host whose addresses are declared, from the address of the next host to one after it."""
+    addresses = [place for place in hosts if not place.behind]
+    for number, station in enumerate(own[:REACHED]):
+        if not station.declared or station.mode or station.mac is None or not isinstance(station.end.port, int):
+            continue
+        turned = [*addresses[number % max(1, len(addresses)):], *addresses]
+        others = [place for place in turned if place.host != station.host]
+        victim = next((place for place in others if station.reach(place.address) is None), None)
+        receiver = next((place for place in others if victim is not None and place.host != victim.host), None)
+        if victim is not None and receiver is not None:
+            yield PacketClass(tenant, station.host, victim.address, receiver.address, TCP, _EPHEMERAL, _UNUSED,
+                              kind="forged")
+
+
+def _alike(evaluator: Evaluator, tenant: str, places: Iterable[Place],
            extents: tuple[Extent, ...]) -> dict[_Kind, list[Place]]:
     """Places grouped by kind; of each kind at most two for each edge switch, since a pair within one switch
     is a pair too."""
@@ -164,11 +221,11 @@ def _alike(evaluator: Evaluator, places: Iterable[Place],
                           if covers(extent.source, place.address))
         receives = frozenset(index for index, extent in enumerate(extents)
                              if covers(extent.destination, place.address))
+        area = evaluator.area(tenant, place.address)
         if place.host is None:
-            kind = _Kind(sends, receives, None, service=place.address)
+            kind = _Kind(sends, receives, None, area, service=place.address)
         else:
-            kind = _Kind(sends, receives, evaluator.members[place.host][1],
-                         not evaluator.has_address(place.host, place.address))
+            kind = _Kind(sends, receives, place.network, area, place.behind, place.mode)
         group = groups.setdefault(kind, {})
         group.setdefault((place.edge, (place.edge, False) in group), place)
     return {kind: list(group.values()) for kind, group in groups.items()}
@@ -192,6 +249,26 @@ def _traffic(extents: list[Extent], service_ports: list[tuple[str, int]],
     yield (ICMP if version == 4 else ICMPV6), 77, 0
     if extents:
         yield GRE, 0, 0
+
+
+def _marks(extents: list[Extent]) -> list[int]:
+    """One DSCP for each set of classifiers that look at it, and 0."""
+    looking = [extent.dscp for extent in extents if extent.dscp]
+    found: dict[tuple[bool, ...], int] = {}
+    for value in sorted({0, *(value for values in looking for value in values)}):
+        found.setdefault(tuple(value in values for values in looking), value)
+    return list(dict.fromkeys([0, *found.values()]))
+
+
+def _portless(extents: list[Extent], version: int, first: bool) -> Iterator[tuple[int, str]]:
+    """(protocol, kind) of what shows no ports, where classifiers look at them; first fragments once only."""
+    named = [name for name in PROTOCOLS if any(extent.traffic.get(name) for extent in extents)]
+    for name in named[:1] if version == 6 else named:  # in IPv6 a later fragment is of no protocol
+        yield PROTOCOLS[name], "fragment"
+    for name in named if first else ():
+        yield PROTOCOLS[name], "first fragment"
+    if any(extent.mirrored for extent in extents):
+        yield (ICMP if version == 4 else ICMPV6), "error"
 
 
 def _cuts(runs: list[tuple[int, int]], preferred: int) -> list[int]:

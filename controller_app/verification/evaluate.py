@@ -1,12 +1,9 @@
 """What the policy wants done with one packet, found without any flow: the oracle of verification.
 
-Written to be read beside the policy language's rules, not to be fast:
-
-- the source host's tenant decides which classifiers count;
-- what is let through also classifies its replies, the mirror: a chain that returns symmetrically sends them
-  back through the same functions, any other chain and `allow` let them pass directly, `deny` has none;
-- the larger priority wins; then an explicit classifier beats a mirror; then the strict subset wins;
-- classifiers that agree are no conflict; without any, the tenant's default counts.
+Written to be read beside the policy language's rules, not to be fast. The source's tenant decides which
+classifiers count (`rulings`); where none does, what is inserted at the border of networks and segments
+(`insertion`); without that, the tenant's default. What comes out of a function on the way may fall to classifiers
+of its own (`branch`), and what a translating function sends on is another packet: the judge asks again for it.
 """
 
 from __future__ import annotations
@@ -16,10 +13,23 @@ from functools import cached_property
 
 from controller_app.balancing.selectors import matches
 from controller_app.model.allocation import Allocation
-from controller_app.model.policy import Chain, Classifier, Policy, Service, Tenant, Verdict
-from controller_app.model.topology import Host, IPAddress, Topology
-from controller_app.verification.extents import Decision, Extent, Tenancy, covers, facing, traffic_sets
-from controller_app.verification.packet import ICMP, ICMPV6, PROTOCOLS, Packet, addresses, ports
+from controller_app.model.policy import Chain, Classifier, Policy, Service, Tenant
+from controller_app.model.topology import IPAddress, Topology
+from controller_app.verification.extents import Decision, Extent, Tenancy
+from controller_app.verification.insertion import Area, areas_of, innermost, inserted
+from controller_app.verification.packet import PROTOCOLS, Packet, addresses, ports
+from controller_app.verification.rulings import (
+    Ruling,
+    Usable,
+    branches_of,
+    extents_of,
+    from_source,
+    is_fragment,
+    is_icmp_error,
+    rule,
+    veiling,
+)
+from controller_app.verification.stations import Station, modes, owner, stations, usable_functions
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +46,37 @@ class Target:
 class Expectation:
     """What must become of a packet.
 
-    `verdict`: "deny", "allow" or "chain". `functions` are those on the path in the order they are met, `taps`
-    get copies. `targets` is empty where nobody has the address: then nothing is expected of an allowed
-    packet. `conflict` holds classifiers of which none comes first: a policy like that is refused elsewhere.
+    `verdict`: "deny", "reject", "allow" or "chain" (what is inserted is a chain without a name). `order` are the
+    functions it meets, in order, as far as that is known before it changes its addresses; `functions` are those
+    of them on the path, `taps` get copies. `reversed`: two-armed functions are entered by their far arm (None: by
+    either). `mirrored`: what counts is that a classifier lets the other direction through. `dscp` is written to
+    it. `missing`: it is refused because this function has no instance that works. `targets` is empty where nobody
+    has the address: then nothing is expected of an allowed packet. `alternatives`: where the packet does not tell
+    which classifier it falls to, everything that may become of it. `conflict` holds classifiers of which none
+    comes first: a policy like that is refused elsewhere.
     """
 
     tenant: str
     verdict: str
     classifier: Classifier | None = None
     chain: Chain | None = None
-    reversed: bool = False
+    reversed: bool | None = False
+    mirrored: bool = False
+    order: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
     taps: tuple[str, ...] = ()
     targets: tuple[Target, ...] = ()
     service: Service | None = None
+    dscp: int | None = None
+    missing: str | None = None
+    areas: tuple[str, ...] = ()
     conflict: tuple[Classifier, ...] = ()
+    alternatives: tuple[Expectation, ...] = ()
+
+    @property
+    def refused(self) -> bool:
+        """Nobody may receive it."""
+        return self.verdict in ("deny", "reject")
 
 
 class Evaluator:
@@ -59,50 +85,69 @@ class Evaluator:
     def __init__(self, policy: Policy, topology: Topology, allocation: Allocation | None = None) -> None:
         self._tenancy = Tenancy(policy, topology, allocation)
         self._topology = topology
+        self._working = usable_functions(policy, topology)
         self._extents: dict[str, tuple[Extent, ...]] = {}
+        self._branches: dict[str, dict[str, tuple[Extent, ...]]] = {}
+        self._areas: dict[str, tuple[Area, ...]] = {}
+
+    @cached_property
+    def stations(self) -> tuple[Station, ...]:
+        """Everything that sends packets of its own."""
+        return stations(self._tenancy.policy, self._topology)
 
     @cached_property
     def members(self) -> dict[str, tuple[str, str | None]]:
-        """Host -> (tenant, network) of every host that is no function."""
-        return dict(self._tenancy.members())
+        """Host -> (tenant, network) of everything that sends packets of its own (by its first arm)."""
+        found: dict[str, tuple[str, str | None]] = {}
+        for station in self.stations:
+            found.setdefault(station.host, (station.tenant, station.network))
+        return found
 
-    def evaluate(self, packet: Packet, source: str) -> Expectation:
+    def evaluate(self, packet: Packet, source: str, out_of: str | None = None) -> Expectation:
         """What must become of an IP packet that this host sends (or, for a service's reply, with the address
-        of the service already put back)."""
-        name = self.members[source][0]
-        tenant = self._tenancy.tenant(name)
-        winner, conflict = self._decide(tenant, packet)
+        of the service already put back). out_of: the translating function that it is an instance of."""
+        tenant = self._tenancy.tenant(self.members[source][0])
         targets, service = self._targets(tenant, packet, source)
-        if winner is None:
-            verdict = "allow" if tenant.default_allow else "deny"
-            return Expectation(name, verdict, targets=targets, service=service)
-        classifier = winner.classifier
-        if winner.decision.action != "chain" or classifier.then.chain is None:
-            return Expectation(name, winner.decision.action, classifier, targets=targets, service=service,
-                               conflict=conflict)
-        chain = tenant.chains[classifier.then.chain]
-        through = chain.through[::-1] if winner.mirrored else chain.through
-        taps = tuple(function for function in through if tenant.functions[function].mode == "tap")
-        return Expectation(name, "chain", classifier, chain, winner.mirrored,
-                           tuple(function for function in through if function not in taps), taps, targets,
-                           service, conflict)
+        ruling = rule(self.extents(tenant.name), packet, out_of)
+        return self._with(self._expected(tenant, ruling, packet, self._exempt(tenant, packet)), targets, service)
+
+    def branch(self, tenant: str, function: str, packet: Packet) -> Expectation | None:
+        """What must become of what comes out of a function, where a classifier says so; without targets.
+
+        With alternatives where it is a fragment that may be meant, and may then go on, be steered or be dropped.
+        """
+        found = self.branches(tenant).get(function, ())
+        ruling = rule(found, packet) if found else Ruling()
+        decided = [self._decided(self._tenancy.tenant(tenant), winner) for winner in ruling.winners]
+        if any(veiling(extent, packet) and from_source(extent, packet) for extent in found):
+            unsure = Expectation(tenant, "allow")
+            return next((each for each in decided if each.refused), replace(unsure, alternatives=(unsure, *decided)))
+        return replace(decided[0], conflict=ruling.conflict) if decided else None
 
     def extents(self, name: str) -> tuple[Extent, ...]:
-        """Every classifier of a tenant and every mirror."""
+        """Every classifier of what a tenant's hosts send, every mirror, and what follows from translation."""
         if name not in self._extents:
             tenant = self._tenancy.tenant(name)
-            found = []
-            for classifier in tenant.classifiers.values():
-                source = self._tenancy.party(tenant, classifier.source)
-                destination = self._tenancy.party(tenant, classifier.destination)
-                source, destination = facing(source, destination), facing(destination, source)
-                traffic = traffic_sets(classifier.traffic)
-                forward, backward = _decisions(tenant, classifier.then)
-                found.append(Extent(classifier, source, destination, traffic, forward))
-                if backward is not None:
-                    found.append(Extent(classifier, destination, source, traffic, backward, True))
-            self._extents[name] = tuple(found)
+            self._extents[name] = extents_of(self._tenancy, tenant, Usable(tenant, self._working))
         return self._extents[name]
+
+    def branches(self, name: str) -> dict[str, tuple[Extent, ...]]:
+        """Function -> the classifiers of what comes out of it."""
+        if name not in self._branches:
+            tenant = self._tenancy.tenant(name)
+            self._branches[name] = dict(branches_of(self._tenancy, tenant, Usable(tenant, self._working)))
+        return self._branches[name]
+
+    def areas(self, name: str) -> tuple[Area, ...]:
+        """The places of a tenant that have functions inserted."""
+        if name not in self._areas:
+            self._areas[name] = areas_of(self._tenancy, self._tenancy.tenant(name))
+        return self._areas[name]
+
+    def area(self, tenant: str, address: IPAddress) -> str | None:
+        """The place whose insertion counts for an address."""
+        found = innermost(self.areas(tenant), address)
+        return None if found is None else found.name
 
     def service_ips(self, tenant: str) -> dict[IPAddress, Service]:
         """The service addresses of a tenant."""
@@ -120,33 +165,94 @@ class Evaluator:
                      and endpoint.weight > 0
                      and versions <= {ip.version for ip in self._topology.hosts[endpoint.host].ips})
 
-    def has_address(self, host: str, address: IPAddress) -> bool:
-        """Whether an address is the host's own, not one behind it."""
-        return address in self._topology.hosts[host].ips
+    def station(self, tenant: str, address: IPAddress) -> Station | None:
+        """Who has an address: the station itself, or the uplink with the longest prefix around it."""
+        return owner(self.stations, tenant, address)
 
     def owner(self, tenant: str, address: IPAddress) -> str | None:
-        """The tenant's host that has an address, or the uplink with the longest prefix around it."""
-        best: tuple[int, str] | None = None
-        for name, (of_tenant, _) in self.members.items():
-            host = self._topology.hosts[name]
-            if of_tenant != tenant:
-                continue
-            length = _reach(host, address)
-            if length is not None and (best is None or length > best[0]):
-                best = (length, name)
-        return None if best is None else best[1]
+        """The host of `station`."""
+        found = self.station(tenant, address)
+        return None if found is None else found.host
 
-    def _decide(self, tenant: Tenant, packet: Packet) -> tuple[Extent | None, tuple[Classifier, ...]]:
-        found = [extent for extent in self.extents(tenant.name) if _matches(extent, packet)]
-        if not found:
-            return None, ()
-        level = max((extent.classifier.priority, not extent.mirrored) for extent in found)
-        found = [extent for extent in found if (extent.classifier.priority, not extent.mirrored) == level]
-        for extent in found:
-            others = [other for other in found if other.decision != extent.decision]
-            if all(extent.subset_of(other) and not other.subset_of(extent) for other in others):
-                return extent, ()
-        return found[0], tuple(extent.classifier for extent in found)
+    def _expected(self, tenant: Tenant, ruling: Ruling, packet: Packet, exempt: bool = False) -> Expectation:
+        """What follows from a ruling. exempt: no chain is in the way."""
+        said = [self._decided(tenant, winner) for winner in ruling.winners]
+        if exempt:
+            said = [each if each.chain is None else
+                    Expectation(tenant.name, "allow", each.classifier, dscp=each.dscp) for each in said]
+        found = [*said, self._unclassified(tenant, packet)] if ruling.unsaid or not said else said
+        # By the default alone: what a router says of packets that got into trouble on it may get through.
+        spared = exempt and len(found) > len(said) and found[-1].refused and not any(each.refused for each in said)
+        if spared:
+            found = [*found, Expectation(tenant.name, "allow")]
+        elif is_fragment(packet):
+            return self._of_fragment(tenant, packet, found)
+        if is_icmp_error(packet) and (ruling.unsaid or found[-1].areas):
+            found.append(Expectation(tenant.name, "allow"))
+        if len(found) == 1:
+            return replace(found[0], conflict=ruling.conflict)
+        return replace(found[0], alternatives=tuple(found))
+
+    def _of_fragment(self, tenant: Tenant, packet: Packet, meant: list[Expectation]) -> Expectation:
+        """What is right whatever it is a fragment of: nothing gets through where something is refused or chains
+        differ; the chain where all else is allowed. Where nothing is sure it may be dropped as well, or go through
+        a chain that fragments from the same sender to others have to take."""
+        refusal = next((each for each in meant if each.refused), None)
+        chains = {(each.order, each.reversed): each for each in meant if each.verdict == "chain"}
+        if refusal is not None or len(chains) > 1:
+            return Expectation(tenant.name, "deny", (refusal or meant[0]).classifier)
+        right = next(iter(chains.values()), meant[0])
+        veiled = [self._decided(tenant, extent) for extent in self.extents(tenant.name)
+                  if veiling(extent, packet) and from_source(extent, packet)]
+        if not veiled:
+            return right
+        others = [each for each in veiled if each.verdict == "chain" and not chains]
+        dropped = Expectation(tenant.name, "deny", right.classifier)
+        # A mark is for packets that surely are the classifier's.
+        return replace(right, alternatives=(right, replace(right, dscp=None), *others, dropped))
+
+    def _decided(self, tenant: Tenant, winner: Extent) -> Expectation:
+        decision, classifier = winner.decision, winner.classifier
+        chain = tenant.chains[classifier.then.chain] if classifier.then.chain is not None else None
+        wanted = Expectation(tenant.name, decision.action, classifier, dscp=decision.dscp, mirrored=winner.mirrored)
+        if decision.action != "chain":
+            return wanted
+        return self._through(tenant, replace(wanted, chain=chain), decision)
+
+    def _unclassified(self, tenant: Tenant, packet: Packet) -> Expectation:
+        ends = addresses(packet)
+        between = None if ends is None else inserted(self.areas(tenant.name), *ends)
+        if between is None or ends is None or any(self._is_function(tenant, end) for end in ends):
+            return Expectation(tenant.name, "allow" if tenant.default_allow else "deny")
+        wanted = Expectation(tenant.name, "chain", reversed=between.backward, areas=between.areas)
+        found = [self._through(tenant, wanted, Decision("chain", Usable(tenant, self._working).left(functions)))
+                 for functions in (between.functions, between.otherwise) if functions is not None]
+        return found[0] if len(found) == 1 else replace(found[0], alternatives=tuple(found))
+
+    def _through(self, tenant: Tenant, wanted: Expectation, decision: Decision) -> Expectation:
+        """Along these functions, if there is an instance of each."""
+        failing = Usable(tenant, self._working).failing(decision.through)
+        if failing is not None:
+            verdict = "reject" if tenant.functions[failing].on_failure == "reject" else "deny"
+            return replace(wanted, verdict=verdict, missing=failing)
+        order = decision.through[::-1] if decision.backward else decision.through
+        taps = tuple(name for name in order if not modes()[tenant.functions[name].mode].on_path)
+        return replace(wanted, order=order, functions=tuple(name for name in order if name not in taps), taps=taps,
+                       reversed=decision.backward if wanted.chain is not None else wanted.reversed)
+
+    def _with(self, wanted: Expectation, targets: tuple[Target, ...], service: Service | None) -> Expectation:
+        others = tuple(replace(other, targets=targets, service=service) for other in wanted.alternatives)
+        return replace(wanted, targets=targets, service=service, alternatives=others)
+
+    def _exempt(self, tenant: Tenant, packet: Packet) -> bool:
+        """Whether it is of, or for, a routed function itself."""
+        ends = addresses(packet) or ()
+        stations = [self.station(tenant.name, end) for end in ends]
+        return any(found is not None and bool(found.mode) and modes()[found.mode].exempt for found in stations)
+
+    def _is_function(self, tenant: Tenant, address: IPAddress) -> bool:
+        found = self.station(tenant.name, address)
+        return found is not None and found.mode != ""
 
     def _targets(self, tenant: Tenant, packet: Packet,
                  source: str) -> tuple[tuple[Target, ...], Service | None]:
@@ -164,10 +270,18 @@ class Evaluator:
                     return tuple(Target(host, own, port.target, True) for host in hosts
                                  if (own := self._own_address(host, address.version)) is not None), service
             return (), service
-        owner = self.owner(tenant.name, address)
-        if owner is None or owner == source:
+        receiver = self.station(tenant.name, address)
+        if receiver is None or receiver.host == source:
             return (), None
-        return (Target(owner, address, None, self.members[source][1] != self.members[owner][1]),), None
+        sender = self._sender(tenant, ends[0], source)
+        return (Target(receiver.host, address, None, sender != receiver.network),), None
+
+    def _sender(self, tenant: Tenant, address: IPAddress, source: str) -> str | None:
+        """The network a host sends from: that of the arm with this address."""
+        found = self.station(tenant.name, address)
+        if found is not None and found.host == source:
+            return found.network
+        return self.members[source][1]
 
     def _own_address(self, host: str, version: int) -> IPAddress | None:
         return next((ip for ip in self._topology.hosts[host].ips if ip.version == version), None)
@@ -177,36 +291,3 @@ def evaluate(policy: Policy, topology: Topology, packet: Packet, source: str,
              allocation: Allocation | None = None) -> Expectation:
     """`Evaluator(...).evaluate(packet, source)`, for a single question."""
     return Evaluator(policy, topology, allocation).evaluate(packet, source)
-
-
-def _decisions(tenant: Tenant, then: Verdict) -> tuple[Decision, Decision | None]:
-    """What is done with the traffic, and with its replies."""
-    if then.chain is None:
-        return Decision(then.action), Decision("allow") if then.action == "allow" else None
-    chain = tenant.chains[then.chain]
-    forward = Decision("chain", chain.through, chain.stickiness)
-    return forward, replace(forward, backward=True) if chain.returns == "symmetric" else Decision("allow")
-
-
-def _matches(extent: Extent, packet: Packet) -> bool:
-    ends = addresses(packet)
-    if ends is None or not (covers(extent.source, ends[0]) and covers(extent.destination, ends[1])):
-        return False
-    if not extent.traffic:
-        return True
-    protocol = packet["ip_proto"]
-    if protocol in (ICMP, ICMPV6):
-        return "icmp" in extent.traffic and protocol == (ICMP if ends[0].version == 4 else ICMPV6)
-    sides = ports(packet)
-    if sides is None:
-        return False
-    name = next(text for text, number in PROTOCOLS.items() if number == protocol)
-    port = sides[0] if extent.mirrored else sides[1]
-    return any(low <= port <= high for low, high in extent.traffic.get(name, ()))
-
-
-def _reach(host: Host, address: IPAddress) -> int | None:
-    """How exactly a host has an address: the length of the prefix, None when it does not."""
-    if address in host.ips:
-        return 129
-    return max((prefix.prefixlen for prefix in host.prefixes if address in prefix), default=None)

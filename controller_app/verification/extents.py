@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
 
 from controller_app.balancing.selectors import matches
@@ -16,13 +17,15 @@ from controller_app.model.policy import (
     Endpoint,
     Party,
     Policy,
+    Segment,
     Selector,
     Service,
     Tenant,
     Traffic,
 )
-from controller_app.model.topology import Host, IPAddress, IPNetwork, Topology
+from controller_app.model.topology import IPAddress, IPNetwork, Topology
 from controller_app.policy.membership import memberships
+from controller_app.verification.stations import own_nets
 
 Nets = tuple[IPNetwork, ...]  # sorted, none within another
 Points = tuple[tuple[int, int], ...]  # runs of ports, inclusive, sorted, with gaps between
@@ -41,7 +44,8 @@ class Tenancy:
     def tenant(self, name: str) -> Tenant:
         return self.policy.tenants.get(name, Tenant(name))
 
-    def members(self) -> Mapping[str, tuple[str, str | None]]:
+    @cached_property
+    def _members(self) -> Mapping[str, tuple[str, str | None]]:
         """Host -> (tenant, network) of every host that is no function."""
         found = memberships(self.policy, self.topology)
         return {name: (member.tenant, member.network) for name, member in found.items()}
@@ -63,7 +67,9 @@ class Tenancy:
             case "host", str(name):
                 return self._host(name)
             case "network", str(name):
-                return self._network(tenant, name)
+                return self.network(tenant, name)
+            case "segment", str(name):
+                return self.segment(tenant, tenant.segments[name])
             case "endpoint", str(name):
                 return self._endpoints(tenant, [tenant.endpoints[name]])
             case "selector", Selector() as selector:
@@ -74,21 +80,33 @@ class Tenancy:
                 return _collapse(ip_network(ip) for ip in ips)
         raise ValueError(f"a classifier's side {party!r} is not known")
 
+    def network(self, tenant: Tenant, name: str) -> Nets:
+        """Every address of a network: its subnets, or where it has none those of its hosts."""
+        network = tenant.networks[name]
+        members = [host for host, place in self._members.items() if place == (tenant.name, name)]
+        return _collapse(network.subnets or [net for host in members for net in self._host(host)])
+
+    def segment(self, tenant: Tenant, segment: Segment) -> Nets:
+        """Every address of a segment: its prefix, or those of the hosts in its network whose labels match."""
+        if segment.cidr is not None:
+            return (segment.cidr,)
+        place = (tenant.name, segment.network)
+        return self._endpoints(tenant, [
+            endpoint for endpoint in tenant.endpoints.values()
+            if segment.selector is not None and matches(segment.selector, endpoint.labels)
+            and self._members.get(endpoint.host) == place])
+
+    def function(self, tenant: Tenant, name: str) -> Nets:
+        """Every address of a function's instances."""
+        return _collapse(net for instance in tenant.functions[name].instances.values()
+                         for net in self._host(instance.host))
+
     def _host(self, name: str) -> Nets:
         host = self.topology.hosts.get(name)
-        return () if host is None else _collapse(_addresses(host))
+        return () if host is None else _collapse(own_nets(host))
 
     def _endpoints(self, tenant: Tenant, endpoints: Iterable[Endpoint]) -> Nets:
         return _collapse(net for endpoint in endpoints for net in self._host(endpoint.host))
-
-    def _network(self, tenant: Tenant, name: str) -> Nets:
-        network = tenant.networks[name]
-        members = [host for host, place in self.members().items() if place == (tenant.name, name)]
-        return _collapse(network.subnets or [net for host in members for net in self._host(host)])
-
-
-def _addresses(host: Host) -> list[IPNetwork]:
-    return [*(ip_network(ip) for ip in host.ips), *host.prefixes]
 
 
 def _collapse(nets: Iterable[IPNetwork]) -> Nets:
@@ -151,18 +169,24 @@ def traffic_within(inner: Mapping[str, Points], outer: Mapping[str, Points]) -> 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is done: action "chain" (with the functions, from the end when `backward`), "allow" or "deny"."""
+    """What is done: action "chain" (with the functions, from the end when `backward`), "allow", "deny" or
+    "reject", and the DSCP that is written."""
 
     action: str
     through: tuple[str, ...] = ()
     stickiness: str = ""
     backward: bool = False
+    dscp: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
     """What a classifier covers, or its mirror: then the ports are those that replies come from. `decision` is
-    what follows from it; two with the same decision cannot conflict."""
+    what follows from it; two with the same decision cannot conflict. An empty `dscp` is any.
+
+    `implied`: it is for what a translating function of the chain sends on, or for the replies to that. `out_of`: it
+    is only for what comes out of this function, with the addresses put back.
+    """
 
     classifier: Classifier
     source: Nets
@@ -170,8 +194,17 @@ class Extent:
     traffic: Mapping[str, Points]
     decision: Decision
     mirrored: bool = False
+    dscp: frozenset[int] = frozenset()
+    implied: bool = False
+    out_of: str | None = None
+
+    @property
+    def level(self) -> tuple[int, bool]:
+        """The larger one wins; only within a level subsets are compared."""
+        return self.classifier.priority, not self.mirrored
 
     def subset_of(self, other: Extent) -> bool:
         """Whether everything in here is in `other` too. Both are mirrors, or neither is."""
         return (within(self.source, other.source) and within(self.destination, other.destination)
-                and traffic_within(self.traffic, other.traffic))
+                and traffic_within(self.traffic, other.traffic)
+                and (not other.dscp or (bool(self.dscp) and self.dscp <= other.dscp)))

@@ -3,24 +3,47 @@
 Flows whose matches look at the same bits share a hash table; tables are tried from the one with the highest
 priority down. So a look-up costs one hash per shape of match, however many flows there are.
 (Srinivasan, Suri, Varghese: Packet classification using tuple space search, SIGCOMM 1999.)
+
+Members of conjunctive matches stand apart. A conjunction holds where flows of all its dimensions, of one
+priority, match; then the packet is looked up again with its conj_id, unless an ordinary flow of that priority or
+a higher one matches. That second look-up does not see ordinary flows below a member with the very same match.
+(ovs-actions(7), "conjunction"; classifier_lookup__ of Open vSwitch's classifier.c.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from controller_app.model.flow import Flow
+from controller_app.model.allocation import SLOTS
+from controller_app.model.flow import Conjunction, Flow, SubField
 from controller_app.verification.packet import Packet
+
+_Bits = tuple[tuple[str, int], ...]  # fields and masks
+_KEYS = {"ip_ttl": "ttl"}  # a field by the name a packet has it under, where that differs
 
 
 @dataclass(slots=True)
 class _Shape:
     """All flows of a table that look at the same bits of the same fields."""
 
-    bits: tuple[tuple[str, int], ...]
+    bits: _Bits
     top: int = -1  # highest priority in it
     flows: dict[tuple[int, ...], Flow] = field(default_factory=dict)
+
+    def key(self, packet: Packet) -> tuple[int, ...]:
+        return tuple([packet.get(name, 0) & mask for name, mask in self.bits])
+
+
+@dataclass(slots=True)
+class _Members:
+    """The flows of one shape that are members of conjunctive matches; several may match alike."""
+
+    bits: _Bits
+    flows: dict[tuple[int, ...], dict[int, Flow]] = field(default_factory=dict)  # by priority
+
+    def of(self, packet: Packet) -> Iterable[Flow]:
+        return self.flows.get(tuple([packet.get(name, 0) & mask for name, mask in self.bits]), {}).values()
 
 
 class FlowIndex:
@@ -28,26 +51,102 @@ class FlowIndex:
     counts, as it would on a switch."""
 
     def __init__(self, flows: Iterable[Flow]) -> None:
-        tables: dict[int, dict[tuple[tuple[str, int], ...], _Shape]] = {}
-        for flow in flows:
-            bits = tuple((item.field, item.mask) for item in flow.match)
-            shape = tables.setdefault(flow.table, {}).setdefault(bits, _Shape(bits))
+        tables: dict[int, dict[_Bits, _Shape]] = {}
+        members: dict[int, dict[_Bits, _Members]] = {}
+        for flow in {flow.key: flow for flow in flows}.values():
+            bits = tuple((_KEYS.get(item.field, item.field), item.mask) for item in flow.match)
             values = tuple(item.value for item in flow.match)
+            if any(isinstance(action, Conjunction) for action in flow.actions):
+                alike = members.setdefault(flow.table, {}).setdefault(bits, _Members(bits))
+                alike.flows.setdefault(values, {})[flow.priority] = flow
+                continue
+            shape = tables.setdefault(flow.table, {}).setdefault(bits, _Shape(bits))
             known = shape.flows.get(values)
             if known is None or known.priority <= flow.priority:
                 shape.flows[values] = flow
             shape.top = max(shape.top, flow.priority)
         self._tables = {number: sorted(shapes.values(), key=lambda shape: -shape.top)
                         for number, shapes in tables.items()}
+        self._members = members
 
     def find(self, table: int, packet: Packet) -> Flow | None:
         """The flow with the highest priority that matches, or None: a table miss. Where flows of equal
         priority overlap a switch may take any; here it is always the same one."""
+        best = self._ordinary(table, packet)
+        members = self._members.get(table)
+        return best if members is None else self._conjunctive(table, packet, members, best)
+
+    def looks_at(self, table: int, part: SubField) -> bool:
+        """Whether any flow of a table looks at a part of a field."""
+        return any(_overlap(bits, part) for shape in (
+            *self._tables.get(table, ()), *self._members.get(table, {}).values())
+                   for bits in shape.bits)
+
+    def find_slots(self, table: int, packet: Packet, part: SubField) -> list[Flow | None]:
+        """What `find` gives for each slot, were it in that part of a field."""
+        cleared = packet.get(part.field, 0) & ~(SLOTS - 1 << part.offset)
+        if table in self._members:
+            return [self.find(table, {**packet, part.field: cleared | slot << part.offset}) for slot in range(SLOTS)]
+        found: list[Flow | None] = [None] * SLOTS
+        for shape in self._tables.get(table, ()):
+            place = next((n for n, bits in enumerate(shape.bits) if _overlap(bits, part)), None)
+            if place is None:
+                candidate = shape.flows.get(shape.key(packet))
+                if candidate is not None:
+                    found = [_higher(known, candidate) for known in found]
+                continue
+            key, mask = list(shape.key(packet)), shape.bits[place][1]
+            for slot in range(SLOTS):
+                key[place] = (cleared | slot << part.offset) & mask
+                candidate = shape.flows.get(tuple(key))
+                if candidate is not None:
+                    found[slot] = _higher(found[slot], candidate)
+        return found
+
+    def _ordinary(self, table: int, packet: Packet, hiding: Mapping[_Bits, _Members] | None = None) -> Flow | None:
+        """The best flow that is no member; without those hidden by a member with the same match."""
         best: Flow | None = None
         for shape in self._tables.get(table, ()):
             if best is not None and best.priority >= shape.top:
                 break
-            found = shape.flows.get(tuple([packet.get(name, 0) & mask for name, mask in shape.bits]))
+            key = tuple([packet.get(name, 0) & mask for name, mask in shape.bits])
+            found = shape.flows.get(key)
             if found is not None and (best is None or found.priority > best.priority):
-                best = found
+                alike = hiding.get(shape.bits) if hiding else None
+                if alike is None or all(priority < found.priority for priority in alike.flows.get(key, ())):
+                    best = found
         return best
+
+    def _conjunctive(self, table: int, packet: Packet, members: Mapping[_Bits, _Members],
+                     best: Flow | None) -> Flow | None:
+        """`best`, or what a conjunction of a higher priority leads to."""
+        levels: dict[int, list[Flow]] = {}
+        for alike in members.values():
+            for flow in alike.of(packet):
+                if best is None or flow.priority > best.priority:
+                    levels.setdefault(flow.priority, []).append(flow)
+        for priority in sorted(levels, reverse=True):
+            for number in _holding(levels[priority]):
+                found = self._ordinary(table, {**packet, "conj_id": number}, members)
+                if found is not None:
+                    return found
+                break  # a switch tries one conjunction of a priority
+        return best
+
+
+def _holding(flows: Iterable[Flow]) -> list[int]:
+    """The conjunctions of which every dimension has a member among these flows."""
+    missing: dict[int, set[int]] = {}
+    for flow in flows:
+        for action in flow.actions:
+            if isinstance(action, Conjunction):
+                missing.setdefault(action.id, set(range(1, action.of + 1))).discard(action.clause)
+    return sorted(number for number, dimensions in missing.items() if not dimensions)
+
+
+def _overlap(bits: tuple[str, int], part: SubField) -> bool:
+    return bits[0] == part.field and bool(bits[1] >> part.offset & (1 << part.bits) - 1)
+
+
+def _higher(known: Flow | None, candidate: Flow) -> Flow:
+    return candidate if known is None or candidate.priority > known.priority else known

@@ -1,7 +1,9 @@
 """A packet as the switches see it: a frozen mapping of field names to numbers.
 
-The names are those of model.flow, and four that no flow can match: `ttl` (IP TTL or hop limit), `length`
-(bytes without FCS), `icmp_id` (of an echo) and `tcp_flags` (RFC 9293, 3.1). A field that is absent is 0.
+The names are those of model.flow, and some that no flow can match: `length` (bytes without FCS), `icmp_id` (of
+an echo), `tcp_flags` (RFC 9293, 3.1), `mpls_tc`, `mpls_ttl` and `nsh_ttl`. IP TTL or hop limit is `ttl`, which a
+flow matches as ip_ttl. A field that is absent is 0. What is behind an MPLS label or an NSH has names beginning
+with "/": see `headers`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ PROTOCOLS: Mapping[str, int] = {"tcp": TCP, "udp": UDP}
 _PORTS: Mapping[int, str] = {TCP: "tcp", UDP: "udp"}
 
 # What a switch keeps about a packet and what does not cross a cable.
-METADATA = frozenset({"in_port", "metadata", "ct_state", "ct_zone", "ct_mark", "ct_label",
+METADATA = frozenset({"in_port", "metadata", "conj_id", "ct_state", "ct_zone", "ct_mark", "ct_label",
                       *(name for name in FIELD_BITS if name.startswith("reg"))})
 SYN, ACK = 0x02, 0x10
 _TTL, _LENGTH = 64, 100
@@ -118,6 +120,12 @@ def mac_text(mac: int) -> str:
 def describe(fields: Packet) -> str:
     """The packet in one line for people."""
     frame = f"{mac_text(fields.get('eth_src', 0))} > {mac_text(fields.get('eth_dst', 0))}"
+    for name, word in (("mpls_label", "MPLS label"), ("nsh_spi", "NSH path")):
+        if name in fields:
+            behind = describe({"eth_dst": fields.get("eth_dst", 0), "eth_src": fields.get("eth_src", 0)}
+                              | {key[1:]: value for key, value in fields.items() if key.startswith("/")})
+            index = f" index {fields.get('nsh_si', 0)}" if name == "nsh_spi" else ""
+            return f"{word} {fields[name]:#x}{index}, {frame}, with: {behind}"
     ends = addresses(fields)
     if ends is None:
         return f"frame of type {fields.get('eth_type', 0):#06x}, {frame}"

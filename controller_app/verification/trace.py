@@ -42,16 +42,19 @@ def trace(policy: Policy, topology: Topology, state: FlowState, allocation: Allo
 
     `{"forward": [hop...], "return": [hop...], "functions": ["fw1"], "verdict": "delivered", ...}` with hops
     as in `explain.hop_document`; `verdict` is delivered, dropped, controller, lost or looped; `functions` are
-    instance names in the order they are met; `copies` and `return_copies` list `{"tap": "ids1", "hops": [...]}`
-    from the switch on that makes the copy. Where only a switch's hash decides, the main document is the way
-    that most of the 256 slots take, and `candidates` lists every way with its number of slots. With `slot`
+    instance names in the order they are met; `ttl_hops` name who takes one off the TTL, in order, as a traceroute
+    lists them: `[{"ttl": 1, "name": "r2", "address": "10.0.0.2"}, {"ttl": 2, "name": "gateway"}]`; `copies` and
+    `return_copies` list `{"tap": "ids1", "hops": [...]}` from the switch on that makes the copy. Where only a
+    switch's hash decides, the main document is the way that most of the 256 slots take, and `candidates` lists
+    every way with its number of slots. With `slot`
     (0 to 255, asked of the switch) there is one way and no candidates.
     """
     checker = Checker(policy, topology, state, allocation)
-    frame, wanted = checker.frame(class_of(checker, topology, packet))
+    asked = class_of(checker, topology, packet)
+    frame, wanted = checker.frame(asked)
     slots = ALL_SLOTS if slot is None else 1 << slot
     ways = [_way(checker, frame, wanted, packet.host, walk, allocation)
-            for walk in walk_from(checker.network, frame, packet.host, slots=slots)]
+            for walk in walk_from(checker.network, frame, packet.host, arm=checker.arm(asked), slots=slots)]
     ways.sort(key=lambda way: -way["slots"])
     best = {key: value for key, value in ways[0].items() if key != "slots"}
     classifier = wanted.classifier
@@ -95,6 +98,7 @@ def _way(checker: Checker, frame: Packet, wanted: Expectation, sender: str, walk
         "forward": _hops(main, allocation),
         "return": [],
         "functions": [] if main is None else _instances(checker, main),
+        "ttl_hops": [] if main is None else _ttl_hops(checker, frame, main),
         "taps": [_instance(checker, fate.host) for fate in walk.of("tapped")],
         "copies": _copies(checker, walk, allocation),
         "return_copies": [],
@@ -106,7 +110,8 @@ def _way(checker: Checker, frame: Packet, wanted: Expectation, sender: str, walk
     if main is not None and main.host is not None and main.kind == "delivered" and main.host != sender \
             and addresses(frame) is not None:
         answer, _, _ = checker.reply(frame, wanted, main)
-        back = walk_from(checker.network, answer, main.host, connections=walk.connections, slots=walk.slots)
+        back = walk_from(checker.network, answer, main.host, arm=main.arm, connections=walk.connections,
+                         slots=walk.slots_of(answer), hashes=walk.hashes)
         returned = back[0].main
         document["return"] = _hops(returned, allocation)
         document["return_copies"] = _copies(checker, back[0], allocation)
@@ -135,6 +140,26 @@ def _copies(checker: Checker, walk: Walk, allocation: Allocation | None) -> list
 
 def _instances(checker: Checker, fate: Fate) -> list[str]:
     return [_instance(checker, visit.host) for visit in fate.visits]
+
+
+def _ttl_hops(checker: Checker, frame: Packet, fate: Fate) -> list[dict[str, Any]]:
+    """Everyone on the way who takes one off the TTL: routers that the packet went through, and the gateway."""
+    found: list[dict[str, Any]] = []
+    ttl = frame.get("ttl", 0)
+    for visit in fate.visits:
+        if visit.packet.get("ttl", ttl) < ttl:
+            found.append({"name": "gateway"})
+        ttl = visit.packet.get("ttl", ttl)
+        if visit.sent is None or visit.sent.get("ttl", ttl) >= ttl:
+            continue
+        ttl = visit.sent["ttl"]
+        ends = addresses(visit.packet)
+        ips = checker.network.topology.hosts[visit.host].arm_ips(visit.arm)
+        own = next((str(ip) for ip in ips if ends is not None and ip.version == ends[0].version), None)
+        found.append({"name": _instance(checker, visit.host), **({} if own is None else {"address": own})})
+    if fate.kind == "delivered" and fate.packet.get("ttl", ttl) < ttl:
+        found.append({"name": "gateway"})
+    return [{"ttl": number, **hop} for number, hop in enumerate(found, start=1)]
 
 
 def _instance(checker: Checker, host: str | None) -> str:

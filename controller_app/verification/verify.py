@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from controller_app.model.policy import Policy
 from controller_app.model.position import NOWHERE, Diagnostic, PolicyError
 from controller_app.model.topology import Topology
 from controller_app.pipeline.tables import GATEWAY_MAC
-from controller_app.verification.classes import PacketClass, packet_classes
+from controller_app.verification.classes import PacketClass, packet_classes, special
 from controller_app.verification.evaluate import Evaluator, Expectation
 from controller_app.verification.explain import hop_document
 from controller_app.verification.judge import Judge, members_of
@@ -29,7 +28,10 @@ from controller_app.verification.packet import (
     ports,
     reply_to,
 )
+from controller_app.verification.players import players
+from controller_app.verification.stations import modes
 from controller_app.verification.walk import ALL_SLOTS, Fate, Network, Walk, walk_from
+from controller_app.verification.wrapping import tag_of, wrapped
 
 MAX_FINDINGS = 20
 
@@ -142,35 +144,53 @@ class Checker:
     def __init__(self, policy: Policy, topology: Topology, state: FlowState,
                  allocation: Allocation | None = None) -> None:
         self.evaluator = Evaluator(policy, topology, allocation)
-        functions = members_of(policy)
-        self.judge = Judge(topology, functions)
-        played: Mapping[str, str] = {host: member.mode for host, member in functions.items()}
-        self.network = Network(topology, state, played)
+        self.judge = Judge(self.evaluator, topology, members_of(policy))
+        self.network = Network(topology, state, players(policy, topology))
         self._topology = topology
+        self._macs = {station.mac for station in self.evaluator.stations} | {GATEWAY_MAC}
 
     def frame(self, tried: PacketClass) -> tuple[Packet, Expectation]:
         """The frame this host really sends, to its gateway or straight to the other host, and what is
         expected of it."""
         packet = ip_packet(tried.source, tried.destination, tried.protocol, tried.sport, tried.dport,
-                           eth_src=self._mac(tried.host), eth_dst=GATEWAY_MAC)
+                           eth_src=self._mac(tried.host, self.arm(tried)), eth_dst=GATEWAY_MAC)
+        packet = special(packet, tried.kind)
+        if tried.dscp:
+            packet = changed(packet, ip_dscp=tried.dscp)
         wanted = self.evaluator.evaluate(packet, tried.host)
-        return self._addressed(packet, wanted), wanted
+        vlan = self._topology.hosts[tried.host].vlan
+        frame = self._addressed(packet, wanted)
+        if tried.kind == "forged":
+            wanted = Expectation(tried.tenant, "deny", targets=wanted.targets)
+        return frame if vlan is None else changed(frame, vlan_tci=0x1000 | vlan), wanted
+
+    def arm(self, tried: PacketClass) -> str:
+        """The arm by which a host sends from an address."""
+        arms = [station.arm for station in self.evaluator.stations
+                if station.host == tried.host and station.reach(tried.source) is not None]
+        return arms[0] if arms else next(iter(self._topology.hosts[tried.host].attach))
 
     def check(self, tried: PacketClass) -> list[Finding]:
         """Everything wrong with this packet, its reply and the packet after that.
 
         A provider that calls its own service and is chosen for it is not judged: without source translation
-        no host can talk to itself through the network.
+        no host can talk to itself through the network. Nor is what no translating function can translate: a
+        fragment, an error whose cause it cannot be seen to belong to, and what is sent to itself.
         """
         packet, wanted = self.frame(tried)
+        ends = [self.evaluator.station(wanted.tenant, end) for end in (tried.source, tried.destination)]
+        itself = any(station is not None and station.mode == "translating" for station in ends)
+        if (itself or tried.kind in ("fragment", "first fragment", "error")) and self._translates(wanted):
+            return []
         found: list[Finding] = []
-        for walk in walk_from(self.network, packet, tried.host):
+        way = "forged" if tried.kind == "forged" else "forward"
+        for walk in walk_from(self.network, packet, tried.host, arm=self.arm(tried)):
             delivered = walk.of("delivered")
             if wanted.service is not None and delivered and delivered[0].host == tried.host:
                 continue
             problems = self.judge.problems(wanted, packet, walk)
-            found += [Finding(what, packet, tried.host, "forward", wanted, walk) for what in problems]
-            if not problems and wanted.verdict != "deny" and delivered:
+            found += [Finding(what, packet, tried.host, way, wanted, walk) for what in problems]
+            if not problems and not wanted.refused and delivered and not tried.kind and not itself:
                 found += self._conversation(tried, packet, wanted, walk, delivered[0])
                 if wanted.functions:
                     found += self._forged(tried, packet, wanted, delivered[0])
@@ -180,7 +200,9 @@ class Checker:
         """The receiver's answer as it leaves the receiver, the same as functions are to see it, and what is
         expected of it."""
         assert fate.host is not None
-        answer = reply_to(fate.packet, eth_src=self._mac(fate.host), eth_dst=GATEWAY_MAC)
+        answer = reply_to(fate.packet, eth_src=self._mac(fate.host, fate.arm), eth_dst=GATEWAY_MAC)
+        if answer.get("ip_dscp", 0) != packet.get("ip_dscp", 0):
+            answer = changed(answer, ip_dscp=packet.get("ip_dscp", 0))  # what the sender asked for, not our mark
         seen = answer
         if wanted.service is not None:
             ends, sides = addresses(packet), ports(packet)
@@ -202,22 +224,24 @@ class Checker:
         connections = walk.connections
         # Where the edges remember, the way back must not depend on the hash. A connection that starts in the
         # direction of replies is no reply to anything: there each edge chooses, by the same hash.
-        slots = ALL_SLOTS if sticky and not wanted.reversed else walk.slots
-        for back in walk_from(self.network, answer, fate.host, connections=connections, slots=slots):
+        anew = sticky and not wanted.reversed and self._remembered(expected, through)
+        slots, hashes = (ALL_SLOTS, None) if anew else (walk.slots_of(answer), walk.hashes)
+        for back in walk_from(self.network, answer, fate.host, arm=fate.arm, connections=connections, slots=slots,
+                              hashes=hashes):
             problems = self.judge.problems(expected, seen, back)
-            same = expected.chain == wanted.chain and expected.reversed != wanted.reversed
             for returned in back.of("delivered"):
-                if same and not problems and self.judge.instances(returned) != through[::-1]:
-                    problems = [f"its reply meets {', '.join(self.judge.instances(returned))}, and it met "
+                if not problems and self._differs(wanted, packet, fate, expected, seen, returned):
+                    problems = [f"its reply meets {', '.join(self.judge.instances(returned)) or 'none'}, and it met "
                                 f"{', '.join(through)}"]
             found += [Finding(what, answer, fate.host, "return", expected, back) for what in problems]
             connections = back.connections
         if found:
             return found
         # A later packet: the same way, whatever the groups would choose now.
-        slots = (ALL_SLOTS & ~walk.slots or ALL_SLOTS) if sticky else walk.slots
+        slots, hashes = (ALL_SLOTS & ~walk.slots or ALL_SLOTS, None) if sticky else (walk.slots, walk.hashes)
         packet = changed(packet, tcp_flags=ACK) if "tcp_flags" in packet else packet
-        for later in walk_from(self.network, packet, tried.host, connections=connections, slots=slots):
+        for later in walk_from(self.network, packet, tried.host, arm=self.arm(tried), connections=connections,
+                               slots=slots, hashes=hashes):
             problems = self.judge.problems(wanted, packet, later)
             for again in later.of("delivered"):
                 met = self.judge.instances(again)
@@ -227,31 +251,78 @@ class Checker:
             found += [Finding(what, packet, tried.host, "later packet", wanted, later) for what in problems]
         return found
 
+    def _remembered(self, expected: Expectation, met: tuple[str, ...]) -> bool:
+        """Whether every function on a reply's way that loses labels can have remembered its connection: one that met
+        nothing of it has only the hash for a SYN/ACK, which conntrack does not open a connection for."""
+        known = {self.judge.functions[host].function for host in met}
+        losing = {member.function for member in self.judge.functions.values()
+                  if member.tenant == expected.tenant
+                  and (member.handover == "original" or not modes()[member.mode].brings_label)}
+        return not (losing & set(expected.functions)) - known
+
+    def _differs(self, wanted: Expectation, packet: Packet, fate: Fate, expected: Expectation, seen: Packet,
+                 returned: Fate) -> bool:
+        """Whether a reply should have met the same instances the other way round, and did not."""
+        there, back = self.judge.instances(fate), self.judge.instances(returned)
+        way, way_back = self.judge.follow(wanted, packet, fate), self.judge.follow(expected, seen, returned)
+        if way.branched or way_back.branched:
+            return False
+        if wanted.areas:
+            # Between two places that both insert something the order may not turn round, but who is met is the same.
+            both = len(wanted.areas) > 1
+            return set(expected.areas) == set(wanted.areas) and (
+                sorted(there) != sorted(back) if both else there[::-1] != back)
+        # Each packet that it was is answered by the mirror of the same classifier.
+        same = len(way.legs) == len(way_back.legs) and all(
+            one.classifier == other.classifier and one.mirrored != other.mirrored
+            for one, other in zip(way.legs, reversed(way_back.legs), strict=True))
+        return (same and wanted.chain is not None and wanted.chain.returns == "symmetric" and there[::-1] != back)
+
     def _forged(self, tried: PacketClass, packet: Packet, wanted: Expectation, fate: Fate) -> list[Finding]:
         """A host must not get past its functions by writing what switches write between themselves."""
         found = []
-        for address in dict.fromkeys(hop.packet.get("eth_dst", 0) for hop in fate.hops):
-            if address == packet.get("eth_dst"):
-                continue
-            forged = changed(packet, eth_dst=address)
-            for walk in walk_from(self.network, forged, tried.host):
+        for forged in self._labelled(packet, fate):
+            for walk in walk_from(self.network, forged, tried.host, arm=self.arm(tried)):
                 for end in walk.of("delivered"):
                     if self.judge.instances(end) != self.judge.instances(fate):
-                        what = f"{end.host} receives it past the functions, because {tried.host} wrote a " \
-                               "destination MAC that switches use"
+                        wrote = "headers" if wrapped(forged) or tag_of(forged) != tag_of(packet) \
+                            else "a destination MAC"
+                        what = f"{end.host} receives it past the functions, because {tried.host} wrote {wrote} " \
+                               "that switches use"
                         found.append(Finding(what, forged, tried.host, "forged", wanted, walk))
         return found
+
+    def _labelled(self, packet: Packet, fate: Fate) -> list[Packet]:
+        """The packet as switches sent it to each other, as far as that differs from what hosts send."""
+        found: list[Packet] = []
+        for hop in fate.hops[1:]:
+            inner = hop.packet
+            if wrapped(inner) or tag_of(inner) != tag_of(packet):
+                forged = inner
+            elif inner.get("eth_dst") not in self._macs:
+                forged = changed(packet, eth_dst=inner.get("eth_dst", 0))
+            else:
+                continue
+            if forged not in found:
+                found.append(forged)
+        return found
+
+    def _translates(self, wanted: Expectation) -> bool:
+        """Whether a function on the way changes addresses."""
+        modes = {(member.tenant, member.function): member.mode for member in self.judge.functions.values()}
+        return any(modes.get((wanted.tenant, name)) == "translating"
+                   for each in (wanted, *wanted.alternatives) for name in each.order)
 
     def _addressed(self, packet: Packet, wanted: Expectation) -> Packet:
         """With the destination MAC a host would use: the gateway's between networks."""
         target = wanted.targets[0] if wanted.targets else None
         if target is None or target.routed:
             return packet
-        return changed(packet, eth_dst=self._mac(target.host))
+        station = self.evaluator.station(wanted.tenant, target.address)
+        return changed(packet, eth_dst=self._mac(target.host, "" if station is None else station.arm))
 
-    def _mac(self, host: str) -> int:
-        mac = self._topology.hosts[host].mac
+    def _mac(self, host: str, arm: str = "") -> int:
+        mac = self._topology.hosts[host].arm_mac(arm)
         if mac is None:
             raise ValueError(f"the MAC address of {host} is not known")
         return mac_int(mac)
-

@@ -5,39 +5,44 @@ Knows nothing of our pipeline: any flows of the model's vocabulary can be walked
 Where a select group decides by a hash, a walk follows every bucket that makes a difference. Open vSwitch's
 dp_hash is symmetric and of 256 equal buckets takes the one its low byte names, so a walk is labelled with
 the slots it stands for (a bit mask, bit n for slot n), and a reply is walked with the slots of its forward
-packet.
+packet. Where multipath gives the slot, a walk stands for all slots that meet the same rules. What a translating
+function sends on has a hash of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from controller_app.model.allocation import SLOTS
 from controller_app.model.flow import CONTROLLER, Flow, FlowState, Group, SwitchState
 from controller_app.model.topology import End, Topology
-from controller_app.verification.conntrack import Connections
+from controller_app.verification.conntrack import Connections, Tuple, tuple_of
 from controller_app.verification.lookup import FlowIndex
+from controller_app.verification.outcome import Result
 from controller_app.verification.packet import Packet
-from controller_app.verification.switch import Result, SwitchRun
+from controller_app.verification.players import Player
+from controller_app.verification.switch import SwitchRun
 
 ALL_SLOTS = (1 << SLOTS) - 1
 MAX_HOPS = 1000  # switches a packet passes, functions included; more is a loop
+_TAG = 0x1FFF  # of vlan_tci: that there is a tag, and its VLAN
+FlowOf = Tuple | None  # a flow, the same for both of its directions; None for what has no addresses
 
 
 @dataclass(frozen=True)
 class Network:
     """What packets are walked through.
 
-    `played` says what the machines that are functions do with a frame: "transparent" sends it unchanged out
-    of its other arm, "tap" swallows it. `down` are ports without a cable or with a dead one. With
-    `one_datapath` all switches share one table of connections, as bridges of one Open vSwitch do.
+    `played` says what the machines that are functions do with a frame. `down` are ports without a cable or with
+    a dead one. With `one_datapath` all switches share one table of connections, as bridges of one Open vSwitch
+    do.
     """
 
     topology: Topology
     state: FlowState
-    played: Mapping[str, str] = field(default_factory=dict)
+    played: Mapping[str, Player] = field(default_factory=dict)
     down: frozenset[End] = frozenset()
     one_datapath: bool = True
 
@@ -52,23 +57,23 @@ class Network:
         return {**dict(ends), **{b: a for a, b in ends}}
 
     @cached_property
-    def attached(self) -> Mapping[End, tuple[str, str]]:
-        """Host and arm behind each switch port."""
-        return {end: (name, arm) for name, host in self.topology.hosts.items()
+    def attached(self) -> Mapping[tuple[End, int], tuple[str, str]]:
+        """Host and arm behind each switch port, by the VLAN tag of its frames (0: none)."""
+        return {(end, _tag(host.vlan)): (name, arm) for name, host in self.topology.hosts.items()
                 for arm, end in host.attach.items()}
+
+    def attached_at(self, place: End, frame: Packet) -> tuple[str | None, str]:
+        """The host and arm that a frame sent out of a port reaches: that with its tag, or that without any."""
+        tag = frame.get("vlan_tci", 0) & _TAG
+        return self.attached.get((place, tag)) or self.attached.get((place, 0)) or (None, "")
 
     @cached_property
     def ports(self) -> Mapping[str, tuple[int, ...]]:
         found: dict[str, set[int]] = {}
-        for end in (*self.peers, *self.attached):
+        for end in (*self.peers, *(end for end, _ in self.attached)):
             if isinstance(end.port, int):
                 found.setdefault(end.switch, set()).add(end.port)
         return {switch: tuple(sorted(numbers)) for switch, numbers in found.items()}
-
-    def other_arm(self, host: str, arm: str) -> End | None:
-        """Where a transparent function with two arms lets out what came in by `arm`."""
-        others = [end for name, end in self.topology.hosts[host].attach.items() if name != arm]
-        return others[0] if len(others) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +90,15 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A frame handed to a function. `hop` counts the hops before it."""
+    """A frame handed to a function. `hop` counts the hops before it; `sent` is what came out of it, None where
+    nothing did; `translated` says that this has other addresses."""
 
     host: str
     arm: str
     packet: Packet
     hop: int
+    sent: Packet | None = None
+    translated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +125,12 @@ class Walk:
     slots: int  # the hash slots that choose so
     fates: tuple[Fate, ...]
     connections: Connections  # what the switches remember afterwards
-    choices: tuple[tuple[str, int, int], ...] = ()  # (switch, group, bucket)
+    choices: tuple[tuple[str, int, int], ...] = ()  # (switch, group, bucket); by multipath (switch, -1, slot)
+    hashes: Mapping[FlowOf, int] = field(default_factory=dict)  # the slots of every flow that it became
+
+    def slots_of(self, packet: Packet) -> int:
+        """The hash slots of a packet that answers what was delivered, or belongs to it."""
+        return self.hashes.get(flow_of(packet), self.slots)
 
     def of(self, kind: str) -> tuple[Fate, ...]:
         return tuple(fate for fate in self.fates if fate.kind == kind)
@@ -133,13 +146,15 @@ class Walk:
 
 
 def walk_packet(network: Network, packet: Packet, at: tuple[str, int], *,
-                connections: Connections | None = None, slots: int = ALL_SLOTS) -> list[Walk]:
+                connections: Connections | None = None, slots: int = ALL_SLOTS,
+                hashes: Mapping[FlowOf, int] | None = None) -> list[Walk]:
     """Every way this frame, arriving at (switch, port), can go under the given hash slots: one Walk for each
-    set of slots that behaves alike. Functions are played; their frames go on in the same walk."""
+    set of slots that behaves alike. Functions are played; their frames go on in the same walk. hashes: the slots
+    of flows that it may become, where they are known from packets before it."""
     walks = []
     script: list[int] = []
     while True:
-        run = _Run(network, connections or Connections(), slots, script)
+        run = _Run(network, connections or Connections(), {**(hashes or {}), flow_of(packet): slots}, script)
         walks.append(run.walk(packet, at))
         # Depth first: the last choice that has an alternative takes it, the choices after it start over.
         script = run.taken
@@ -151,13 +166,14 @@ def walk_packet(network: Network, packet: Packet, at: tuple[str, int], *,
 
 
 def walk_from(network: Network, packet: Packet, host: str, *, arm: str | None = None,
-              connections: Connections | None = None, slots: int = ALL_SLOTS) -> list[Walk]:
+              connections: Connections | None = None, slots: int = ALL_SLOTS,
+              hashes: Mapping[FlowOf, int] | None = None) -> list[Walk]:
     """`walk_packet` for a frame that a host sends (by its first arm, unless told)."""
     attach = network.topology.hosts[host].attach
     end = attach[arm] if arm is not None else next(iter(attach.values()))
     if not isinstance(end.port, int):
         raise ValueError(f"the number of port {end} is not known")
-    return walk_packet(network, packet, (end.switch, end.port), connections=connections, slots=slots)
+    return walk_packet(network, packet, (end.switch, end.port), connections=connections, slots=slots, hashes=hashes)
 
 
 def group_parts(group: Group, slots: int) -> list[tuple[int, int]]:
@@ -177,35 +193,60 @@ def group_parts(group: Group, slots: int) -> list[tuple[int, int]]:
     return [(index, slots) for index in first.values()]
 
 
+def flow_of(packet: Packet) -> FlowOf:
+    """The flow a packet belongs to."""
+    found = tuple_of(packet)
+    return None if found is None else min(found, found.reverse())
+
+
+def _tag(vlan: int | None) -> int:
+    return 0 if vlan is None else 0x1000 | vlan
+
+
 class _Run:
     """One walk with the choices of `script`, and the first bucket wherever the script ends."""
 
-    def __init__(self, network: Network, connections: Connections, slots: int, script: list[int]) -> None:
+    def __init__(self, network: Network, connections: Connections, hashes: dict[FlowOf, int],
+                 script: list[int]) -> None:
         self.taken: list[int] = []
         self.offered: list[int] = []
-        self._network, self._connections, self._slots = network, connections, slots
+        self._network, self._connections, self._hashes = network, connections, hashes
+        self._flow: FlowOf = None
         self._script = script
         self._choices: list[tuple[str, int, int]] = []
         self._fates: list[Fate] = []
 
     def walk(self, packet: Packet, at: tuple[str, int]) -> Walk:
-        waiting = [_Arrival(at, packet)]
+        first = flow_of(packet)
+        waiting = [_Arrival(at, packet, flow=first)]
         while waiting:
             arrival = waiting.pop()
             # What a switch sends first is walked first.
             waiting += reversed(self._switch(arrival))
-        return Walk(self._slots, tuple(self._fates), self._connections, tuple(self._choices))
+        return Walk(self._hashes[first], tuple(self._fates), self._connections, tuple(self._choices), self._hashes)
 
     def _choose(self, switch: str, group: Group, packet: Packet) -> int | None:
-        parts = group_parts(group, self._slots)
-        if not parts:
-            return None
+        parts = group_parts(group, self._hashes.get(self._flow, ALL_SLOTS))
+        return self._take(switch, group.id, parts) if parts else None
+
+    def _spread(self, switch: str, behaviour: Sequence[Hashable]) -> int:
+        """One of the slots the hash may still give, standing for those with the same behaviour."""
+        slots = self._hashes.get(self._flow, ALL_SLOTS)
+        masks: dict[Hashable, list[int]] = {}
+        for slot, what in enumerate(behaviour):
+            if slots >> slot & 1:
+                masks.setdefault(what, [slot, 0])[1] |= 1 << slot
+        parts = [(slot, mask) for slot, mask in masks.values()]
+        return self._take(switch, -1, parts) if len(parts) > 1 else parts[0][0]
+
+    def _take(self, switch: str, group: int, parts: Sequence[tuple[int, int]]) -> int:
+        """One of several (index, slots that lead there), as the script says."""
         step = len(self.taken)
         choice = self._script[step] if step < len(self._script) else 0
         self.taken.append(choice)
         self.offered.append(len(parts))
-        index, self._slots = parts[choice]
-        self._choices.append((switch, group.id, index))
+        index, self._hashes[self._flow] = parts[choice]
+        self._choices.append((switch, group, index))
         return index
 
     def _switch(self, arrival: _Arrival) -> list[_Arrival]:
@@ -216,10 +257,11 @@ class _Run:
                                     reason=f"the same frame came to {switch}:{in_port} again"))
             return []
         network = self._network
+        self._flow = arrival.flow
         state = network.state.get(switch)
         run = SwitchRun(switch, network.indexes.get(switch, FlowIndex(())), state or SwitchState(),
                         self._connections, "" if network.one_datapath else switch, self._choose,
-                        lambda: iter(network.ports.get(switch, ())),
+                        self._spread, lambda: iter(network.ports.get(switch, ())),
                         lambda port: End(switch, port) not in network.down)
         results = run.run(arrival.packet, in_port)
         self._connections = run.connections
@@ -251,24 +293,40 @@ class _Run:
                 end("lost", f"the cable at {place} is down")
                 return None
             return replace(trail, at=(peer.switch, peer.port), packet=result.packet)
-        host, arm = self._network.attached.get(place, (None, ""))
+        host, arm = self._network.attached_at(place, result.packet)
         if host is None or place in self._network.down:
             end("lost", f"nothing is attached to {place}" if host is None else f"{place} is down")
             return None
-        mode = self._network.played.get(host)
-        if mode is None:
+        player = self._network.played.get(host)
+        if player is None:
             end("delivered", "", host, arm)
             return None
-        visits = (*trail.visits, Visit(host, arm, result.packet, len(trail.hops)))
-        if mode == "tap":
-            self._fates.append(Fate("tapped", result.packet, trail.hops, visits, host, arm))
+        return self._played(host, arm, player, result.packet, trail)
+
+    def _played(self, host: str, arm: str, player: Player, frame: Packet, trail: _Arrival) -> _Arrival | None:
+        """Hand a frame to a function, and take from it what it sends on."""
+        played = player.play(frame, arm, self._connections)
+        self._connections = played.connections
+        if played.own:
+            self._fates.append(Fate("delivered", frame, trail.hops, trail.visits, host, arm))
             return None
-        other = self._network.other_arm(host, arm)
-        if other is None or not isinstance(other.port, int):
-            self._fates.append(Fate("lost", result.packet, trail.hops, visits, host, arm,
-                                    f"{host} has no other arm to send it on"))
+        visit = Visit(host, arm, frame, len(trail.hops), played.packet, played.translated)
+        visits = (*trail.visits, visit)
+        if played.packet is None or played.arm is None:
+            kind = "tapped" if player.swallows else "dropped"
+            self._fates.append(Fate(kind, frame, trail.hops, visits, host, arm, f"{host}: {played.reason}"))
             return None
-        return replace(trail, at=(other.switch, other.port), packet=result.packet, visits=visits)
+        if played.translated and any(earlier.translated and earlier.host == host for earlier in trail.visits):
+            # It is another packet each time, which no switch has seen before.
+            self._fates.append(Fate("looped", frame, trail.hops, visits, host, arm, f"{host} translates it again"))
+            return None
+        leaving = self._network.topology.hosts[host].attach[played.arm]
+        if not isinstance(leaving.port, int):
+            self._fates.append(Fate("lost", frame, trail.hops, visits, host, arm,
+                                    f"the number of port {leaving} is not known"))
+            return None
+        return replace(trail, at=(leaving.switch, leaving.port), packet=played.packet, visits=visits,
+                       flow=flow_of(played.packet) if played.translated else trail.flow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,3 +338,4 @@ class _Arrival:
     hops: tuple[Hop, ...] = ()
     visits: tuple[Visit, ...] = ()
     seen: frozenset[tuple[str, int, frozenset[tuple[str, int]]]] = frozenset()
+    flow: FlowOf = None  # what a switch's hash is made of

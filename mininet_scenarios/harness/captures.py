@@ -39,7 +39,7 @@ class TcpPacket(NamedTuple):
 class Capture:
     """A tcpdump writing every packet of one interface to a file, from now until the lab ends."""
 
-    def __init__(self, processes: Processes, label: str, pid: int, interface: str, file: Path) -> None:
+    def __init__(self, processes: Processes, label: str, pid: int | None, interface: str, file: Path) -> None:
         # The name ends in .pcap because Ubuntu's AppArmor profile lets tcpdump write no other.
         self.file = file.with_suffix(".pcap")
         self.process: Process = processes.start(

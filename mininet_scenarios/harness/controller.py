@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mininet_scenarios.harness.processes import Process, Processes, wait_for
+from mininet_scenarios.harness.processes import Process, Processes, run, wait_for
 from mininet_scenarios.harness.state import LabError
 
 OPENFLOW_PORT = 6653  # both free for sure: the lab's network namespace is its own
@@ -23,7 +24,15 @@ class ControllerProcess:
 
     url = f"http://127.0.0.1:{API_PORT}"
 
-    def __init__(self, processes: Processes, topology: Path, policies: Sequence[Path], state: Path) -> None:
+    def __init__(
+        self,
+        processes: Processes,
+        topology: Path,
+        policies: Sequence[Path],
+        state: Path,
+        options: Sequence[str] = (),
+    ) -> None:
+        """Start it. `options` are further ones for its command line."""
         command = [
             sys.executable,
             "-m",
@@ -36,6 +45,7 @@ class ControllerProcess:
             f"127.0.0.1:{API_PORT}",
             "--ofp-tcp-listen-port",
             str(OPENFLOW_PORT),
+            *options,
         ]
         for policy in policies:
             command += ["--policy", str(policy)]
@@ -48,6 +58,30 @@ class ControllerProcess:
     def wait_ready(self, seconds: float = 30.0) -> None:
         """Wait until every switch holds what the policy wants of it."""
         self._wait("/readyz", "the controller to bring every switch up to date", seconds)
+
+    def apply(self, name: str, policy: Mapping[str, Any]) -> None:
+        """Replace a policy, as `chainctl apply` does, and wait until the switches hold it. LabError if refused."""
+        self._ask("PUT", name, json.dumps(policy).encode())
+        self._wait_effective()
+
+    def delete(self, name: str) -> None:
+        """Take a policy away, as `chainctl delete` does, and wait until the switches hold nothing of it."""
+        self._ask("DELETE", name, None)
+        self._wait_effective()
+
+    def _wait_effective(self) -> None:
+        """Switches confirm a rule when their tables hold it; what they cached of older ones they would look over
+        within half a second."""
+        self.wait_ready()
+        run(["ovs-appctl", "--timeout=30", "revalidator/purge"])
+
+    def _ask(self, method: str, name: str, body: bytes | None) -> None:
+        request = urllib.request.Request(f"{self.url}/api/v1/policies/{name}", body, method=method)
+        try:
+            urllib.request.urlopen(request, timeout=60).close()
+        except urllib.error.HTTPError as problem:
+            answer = problem.read().decode(errors="replace")
+            raise LabError(f"{method} policy {name}: {problem.code}: {answer}") from problem
 
     def _wait(self, path: str, what: str, seconds: float) -> None:
         def answers() -> bool:

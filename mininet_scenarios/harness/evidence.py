@@ -10,6 +10,7 @@ from typing import Any
 
 from controller_app.model.flow import SubField
 from controller_app.pipeline import labels
+from controller_app.pipeline.tables import TABLE_NAMES
 from mininet_scenarios.harness.captures import Capture, TcpPacket
 
 Connection = tuple[str, int]  # client address and source port
@@ -118,6 +119,20 @@ def chi_square(counted: Mapping[str, int], shares: Mapping[str, int]) -> float:
     return float(chisquare(observed, expected).pvalue)
 
 
+def portable_choices(flows: Iterable[str]) -> list[str]:
+    """What a switch without groups chooses from, in the form of groups: one text for each choice, with one `bucket=` a
+    slot. `flows` as ovs-ofctl prints them; those of other tables than `slot` do not count."""
+    table = next(number for number, name in TABLE_NAMES.items() if name == "slot")
+    found: dict[str, list[str]] = defaultdict(list)
+    for flow in flows:
+        match, _, actions = flow.partition(" actions=")
+        slot = re.search(r"reg7=(?:0x)?[0-9a-f]+/(0x[0-9a-f]+)", match)
+        if f"table={table}," in match and slot is not None:
+            free = 8 - int(slot[1], 16).bit_count()
+            found[match.replace(slot[0], "")] += [f"bucket={actions}"] * (1 << free)
+    return [" ".join(buckets) for buckets in found.values()]
+
+
 def slots_on_switch(group: str) -> tuple[Counter[int], Counter[int]]:
     """How many of a group's slots hold each path, and each exit, read from the line ovs-ofctl printed.
 
@@ -153,3 +168,21 @@ def table_of_slots(chains: Sequence[Mapping[str, Any]], chain: str, ingress: str
         for item in chains
         if item["name"] == chain and item["ingress"] == ingress and item["direction"] == "forward"
     ]
+
+
+def met(captures: Mapping[str, Capture], clients: set[str], since: float) -> dict[Connection, Passage]:
+    """For every connection of these client addresses, at which one-armed instances its packets were seen: from the
+    client, and to it. An instance that translates is seen with the client's own address on the client's side."""
+    found: dict[Connection, Passage] = defaultdict(Passage)
+    for name, capture in captures.items():
+        for packet in capture.tcp(since):
+            if packet.source in clients:
+                found[packet.source, packet.source_port].forward.add(name)
+            elif packet.target in clients:
+                found[packet.target, packet.target_port].backward.add(name)
+    return dict(found)
+
+
+def hop_limits(packets: Iterable[TcpPacket]) -> set[int]:
+    """The TTLs of these packets."""
+    return {packet.frame[22] for packet in packets}

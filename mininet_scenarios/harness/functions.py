@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mininet_scenarios.harness.net import LabNetwork
-from mininet_scenarios.harness.processes import Process, Processes
+from mininet_scenarios.harness.processes import Process, Processes, run
 
 _RULES = """
 table bridge edge {{
@@ -31,8 +32,6 @@ class TransparentFirewall:
         self._load(_RULES.format(ports=", ".join(map(str, drop_ports))))
 
     def _load(self, rules: str) -> None:
-        from mininet_scenarios.harness.processes import run
-
         run(["nft", "-f", "-"], self._pid, stdin=rules)
 
     def open_all(self) -> None:
@@ -82,3 +81,25 @@ class Detector:
     def crash(self) -> None:
         """End it without a word."""
         self._process.kill()
+
+
+class Tally:
+    """Counters of what an instance passes, by nftables: on a wire's bridge, or in a router."""
+
+    def __init__(
+        self, network: LabNetwork, name: str, conditions: Mapping[str, Sequence[str]], family: str = "bridge"
+    ) -> None:
+        """`conditions` are matches in nftables' language, any of them, by the name of their counter; `family` is
+        `bridge` for transparent instances, `inet` for routers."""
+        self.name, self._family = name, family
+        self._network = network
+        counters = "".join(f"counter {key} {{ }}\n" for key in conditions)
+        rules = "".join(f'{match} counter name "{key}"\n' for key, any_of in conditions.items() for match in any_of)
+        chain = f"chain passing {{ type filter hook forward priority -10; policy accept;\n{rules}}}\n"
+        run(["nft", "-f", "-"], network.pid(name), stdin=f"table {family} tally {{\n{counters}{chain}}}\n")
+
+    def read(self, key: str) -> tuple[int, int]:
+        """Packets and bytes (from the network header on) that the counter saw so far."""
+        text = self._network.on(self.name, "nft", "-j", "list", "counters", "table", self._family, "tally")
+        found = {item["counter"]["name"]: item["counter"] for item in json.loads(text)["nftables"] if "counter" in item}
+        return int(found[key]["packets"]), int(found[key]["bytes"])

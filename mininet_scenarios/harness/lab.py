@@ -8,7 +8,8 @@ import shutil
 import signal
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -21,11 +22,13 @@ from mininet_scenarios.harness.captures import Capture
 from mininet_scenarios.harness.checks import Checks
 from mininet_scenarios.harness.controller import API_PORT, OPENFLOW_PORT, ControllerProcess
 from mininet_scenarios.harness.hosts import check_names
+from mininet_scenarios.harness.instances import Instances
 from mininet_scenarios.harness.isolation import private_network
-from mininet_scenarios.harness.net import LabNetwork, write_topology
+from mininet_scenarios.harness.net import LabNetwork
 from mininet_scenarios.harness.ovs import PrivateOvs
 from mininet_scenarios.harness.processes import Processes
 from mininet_scenarios.harness.state import LabError, LabState
+from mininet_scenarios.harness.topology_text import write_topology
 from mininet_scenarios.harness.traffic import PROGRAMS, PYTHON, WebServer
 
 
@@ -33,6 +36,7 @@ class Lab:
     """What a scenario works with. Everything it writes goes to `out`."""
 
     network: LabNetwork
+    instances: Instances
 
     def __init__(self, name: str, topology: Topology, policy: Policy, out: Path, console: Console) -> None:
         self.name, self.topology, self.policy, self.out = name, topology, policy, out
@@ -48,7 +52,14 @@ class Lab:
         self._state = LabState.create(name)
         self.processes = Processes(self._state, out / "logs")
 
-    def build(self, policies: Sequence[Path], controlled: bool, listener: socket.socket | None) -> None:
+    def build(
+        self,
+        policies: Sequence[Path],
+        controlled: bool,
+        listener: socket.socket | None,
+        options: Sequence[str],
+        geneve: Collection[str],
+    ) -> None:
         """Start everything; see `running_lab`."""
         self.policy_file = policies[0] if policies else None
         self.say("starting an Open vSwitch of our own")
@@ -57,7 +68,7 @@ class Lab:
         if controlled:
             self.say("starting the controller")
             self.controller = ControllerProcess(
-                self.processes, self.topology_file, policies, self.out / "state"
+                self.processes, self.topology_file, policies, self.out / "state", options
             )
             self.controller.wait_listening()
         if controlled and listener is not None:
@@ -72,8 +83,9 @@ class Lab:
             f"{len(self.topology.hosts)} hosts"
         )
         self.network = LabNetwork(
-            self.topology, self.policy, self._state, OPENFLOW_PORT if controlled else None
+            self.topology, self.policy, self._state, OPENFLOW_PORT if controlled else None, geneve
         )
+        self.instances = Instances(self.topology, self.network, self.processes, self.out / "logs")
         if self.controller is not None:
             self.network.wait_connected()
             self.controller.wait_ready()
@@ -107,15 +119,27 @@ class Lab:
 
     def capture(self, host: str, interface: str = "eth0") -> Capture:
         """Record what passes a host's interface, until the lab ends. Call `ready()` on it before traffic."""
+        label = host if interface == "eth0" else f"{host}-{interface}"
+        return self._capture(label, self.network.pid(host), interface)
+
+    def capture_port(self, switch: str, port: int | str) -> Capture:
+        """The same for what passes a switch port, between switches for instance. Of a tunnel: its outer frames."""
+        return self._capture(f"{switch}-port{port}", None, self.network.cable(switch, port))
+
+    def _capture(self, label: str, pid: int | None, interface: str) -> Capture:
         pcaps = self.out / "pcaps"
         pcaps.mkdir(exist_ok=True)
-        label = host if interface == "eth0" else f"{host}-{interface}"
-        return Capture(self.processes, label, self.network.pid(host), interface, pcaps / f"{label}.pcap")
+        return Capture(self.processes, label, pid, interface, pcaps / f"{label}.pcap")
 
     def web_server(self, host: str, *ports: int) -> WebServer:
         """Start a server that answers with the host's name. Call `ready()` on it before traffic."""
         log = self._state.directory / f"web-{host}.jsonl"
         return WebServer(self.network, self.processes, host, ports, log)
+
+    @staticmethod
+    def now() -> float:
+        """The time as captures write it: what they recorded `since` then."""
+        return time.time()
 
     def keep(self) -> dict[str, str]:
         """Let the network live on; returns the name in /run/netns of the lab ("") and of each host."""
@@ -159,11 +183,15 @@ def running_lab(
     *,
     controlled: bool = True,
     reachable: bool = False,
+    options: Sequence[str] = (),
+    geneve: Collection[str] = (),
 ) -> Iterator[Lab]:
     """Build a lab, run the body, take everything down again, whatever happened.
 
     `controlled`: start chain-manager and wait until the switches hold the policy; without, switches are
     empty. `reachable`: the controller's API can be reached from outside the lab too (`lab.outside_url`).
+    `options` are chain-manager's, beside those that every lab gives it. `geneve` are ends ("s1:3") of tunnel links
+    that are to be Geneve, not VXLAN.
     A body that called `lab.keep()` leaves everything running.
     """
     if os.geteuid() != 0:
@@ -175,7 +203,7 @@ def running_lab(
         with private_network():
             lab = Lab(name, topology, policy, out, console)
             try:
-                lab.build(policies, controlled, listener)
+                lab.build(policies, controlled, listener, options, geneve)
                 yield lab
                 lab.check_alive()
             finally:

@@ -1,24 +1,25 @@
 """A topology becomes a Mininet network: the same names, the same port numbers, real packets.
 
-A host with one arm is a network namespace with interface `eth0`. A host with two arms (`in`, `out`) is a
-namespace whose interfaces `in` and `out` are joined by a Linux bridge: a wire that a function can be put on.
+A host with one arm is a network namespace with interface `eth0`, one with two arms has interfaces `in` and `out`.
+What else is in it, its part in the policy decides: see `host_setup`. Tunnel links: see `tunnels`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
-from ipaddress import IPv6Address
-from pathlib import Path
 
 from mininet.net import Mininet
 from mininet.node import Host as MininetHost
 from mininet.node import OVSSwitch, RemoteController
 
 from controller_app.model.policy import Policy
-from controller_app.model.topology import End, Host, IPAddress, Topology
+from controller_app.model.topology import End, Host, Link, Topology
+from mininet_scenarios.harness.host_setup import NSH_MTU, cable, functions_by_host, setup
 from mininet_scenarios.harness.ovs import connected, port_numbers
 from mininet_scenarios.harness.processes import run, wait_for
 from mininet_scenarios.harness.state import LabError, LabState
+from mininet_scenarios.harness.tunnels import Tunnel, build_tunnel, encapsulation
 
 NUMBERING = 10.0  # seconds Open vSwitch has to number its ports
 LONGEST_NAME = 15  # characters in an interface name (IFNAMSIZ - 1, linux/if.h)
@@ -44,14 +45,22 @@ class LabNetwork:
     """The running network. `mininet` is the Mininet object behind it, for its command line."""
 
     def __init__(
-        self, topology: Topology, policy: Policy, state: LabState, openflow_port: int | None
+        self,
+        topology: Topology,
+        policy: Policy,
+        state: LabState,
+        openflow_port: int | None,
+        geneve: Collection[str] = (),
     ) -> None:
-        """Build and start it. Without `openflow_port` the switches stand alone and hold no flows.
+        """Build and start it. Without `openflow_port` the switches stand alone and hold no flows. `geneve` are ends
+        ("s1:3") of tunnel links that are not to be VXLAN.
 
         Raises LabError when a switch port did not get its number.
         """
         self.topology = topology
+        self.tunnels: list[Tunnel] = []
         self._policy = policy
+        self.functions = functions_by_host(policy)  # by host
         # Mininet would raise sysctl limits of the whole machine before its first network.
         Mininet.inited = True
         switch = partial(
@@ -65,6 +74,7 @@ class LabNetwork:
             if openflow_port is not None:
                 self.mininet.addController("c0", controller=_Controller, ip="127.0.0.1", port=openflow_port)
             self.mininet.start()
+            self._add_tunnels(geneve)
             self._check_ports()
             for host in topology.hosts.values():
                 self._configure(host)
@@ -82,23 +92,30 @@ class LabNetwork:
 
     def _add_links(self) -> None:
         for link in self.topology.links:
-            self._add_link(link.a, link.b)
+            if link.kind != "tunnel":
+                self._add_link(link)
         for host in self.topology.hosts.values():
             for arm, end in host.attach.items():
                 port, name = self._number(end), self._interface(end)
-                self.mininet.addLink(
-                    end.switch, host.name, port1=port, intfName1=name, intfName2=arm or "eth0"
-                )
+                self.mininet.addLink(end.switch, host.name, port1=port, intfName1=name, intfName2=cable(host, arm))
+                function = self.functions.get(host.name)
+                if function is not None and function.mode == "nsh":
+                    run(["ip", "link", "set", name, "mtu", str(NSH_MTU)])
 
-    def _add_link(self, a: End, b: End) -> None:
+    def _add_link(self, link: Link) -> None:
+        a, b = link.a, link.b
+        names = self._interface(a), self._interface(b)
         self.mininet.addLink(
-            a.switch,
-            b.switch,
-            port1=self._number(a),
-            port2=self._number(b),
-            intfName1=self._interface(a),
-            intfName2=self._interface(b),
+            a.switch, b.switch, port1=self._number(a), port2=self._number(b), intfName1=names[0], intfName2=names[1]
         )
+        if link.mtu is not None:
+            for name in names:
+                run(["ip", "link", "set", name, "mtu", str(link.mtu)])
+
+    def _add_tunnels(self, geneve: Collection[str]) -> None:
+        for number, link in enumerate(link for link in self.topology.links if link.kind == "tunnel"):
+            a, b = ((self._interface(end), self._number(end)) for end in (link.a, link.b))
+            self.tunnels.append(build_tunnel(number, link, encapsulation(link, geneve), (a, b)))
 
     def _number(self, end: End) -> int:
         """The OpenFlow port number of an end. Ports known by name get the next free numbers."""
@@ -140,60 +157,12 @@ class LabNetwork:
         wait_for("Open vSwitch to number the ports as the topology says", lambda: not wrong(), NUMBERING)
 
     def _configure(self, host: Host) -> None:
-        """Addresses, routes, and a network card that computes checksums itself.
-
-        In the userspace datapath a checksum left to be filled in by hardware never is (and TCP dies of it),
-        and merged segments would not be the packets that were sent.
-        """
-        pid = self.pid(host.name)
-        lines = ["set -e", "ip link set lo up"]
-        if not any(isinstance(ip, IPv6Address) for ip in host.ips):
-            lines.append("for f in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 > $f; done")
-        for arm in host.attach:
-            interface = arm or "eth0"
-            lines.append(
-                f"ethtool -K {interface} rx off tx off sg off tso off gso off gro off >/dev/null 2>&1 || "
-                f"ethtool -K {interface} tx off >/dev/null"
-            )
-            if host.mac and not arm:
-                lines.append(f"ip link set {interface} address {host.mac}")
-            lines.append(f"ip link set {interface} up")
-        if set(host.attach) == {"in", "out"}:
-            lines.append("ip link add br0 type bridge stp_state 0 mcast_snooping 0 forward_delay 0")
-            lines += [
-                f"ip link set {arm} master br0 && bridge link set dev {arm} learning off"
-                for arm in host.attach
-            ]
-            lines.append("ip link set br0 up")
-        for ip in host.ips:
-            lines += self._routes(ip)
-        run(["sh", "-c", "\n".join(lines)], pid)
+        run(["sh", "-c", setup(host, self.functions.get(host.name), self._policy)], self.pid(host.name))
         # Mininet's command line puts a host's address in place of its name: `h1 ping h2`
         interface = self.mininet.nameToNode[host.name].defaultIntf()
         interface.mac = host.mac
         for ip in reversed(host.ips):
             interface.ip, interface.prefixLen = str(ip), str(ip.max_prefixlen)
-
-    def _routes(self, ip: IPAddress) -> list[str]:
-        """Its network's prefix and gateway where the policy names them; else everything is on the link."""
-        family = "-6 " if isinstance(ip, IPv6Address) else ""
-        nodad = " nodad" if family else ""
-        for tenant in self._policy.tenants.values():
-            for network in tenant.networks.values():
-                for subnet in network.subnets:
-                    if ip not in subnet:
-                        continue
-                    lines = [f"ip {family}addr add {ip}/{subnet.prefixlen} dev eth0{nodad}"]
-                    lines += [
-                        f"ip {family}route add default via {gateway}"
-                        for gateway in network.gateways
-                        if gateway in subnet
-                    ]
-                    return lines
-        return [
-            f"ip {family}addr add {ip}/{ip.max_prefixlen} dev eth0{nodad}",
-            f"ip {family}route add default dev eth0",
-        ]
 
     def pid(self, host: str) -> int:
         """The process whose namespaces are the host's."""
@@ -204,11 +173,22 @@ class LabNetwork:
         return run(list(command), self.pid(host), timeout=timeout)
 
     def wait_connected(self, seconds: float = 20.0) -> None:
-        wait_for("every switch to connect to the controller", lambda: all(connected().values()), seconds, 0.2)
+        def all_are() -> bool:
+            return all(connected(self.topology.switches).values())
 
-    def set_link(self, switch: str, port: int, up: bool) -> None:
+        wait_for("every switch to connect to the controller", all_are, seconds, 0.2)
+
+    def set_link(self, switch: str, port: int | str, up: bool) -> None:
         """Take a switch port's cable out, or plug it in."""
-        run(["ip", "link", "set", self._ports[End(switch, port)], "up" if up else "down"])
+        run(["ip", "link", "set", self.cable(switch, port), "up" if up else "down"])
+
+    def cable(self, switch: str, port: int | str) -> str:
+        """The interface, in the lab's own namespace, that frames of a switch port pass; a tunnel's outer frames."""
+        end = End(switch, port)
+        for tunnel in self.tunnels:
+            if end in (tunnel.link.a, tunnel.link.b):
+                return tunnel.cables[(tunnel.link.a, tunnel.link.b).index(end)]
+        return self._ports[end]
 
     def keep(self, state: LabState) -> dict[str, str]:
         """Name every namespace in /run/netns, so that the network outlives this process. Returns names."""
@@ -225,23 +205,3 @@ class LabNetwork:
         """End every node's shell. Interfaces go with the namespaces, so none is deleted one by one."""
         for node in (*self.mininet.hosts, *self.mininet.switches, *self.mininet.controllers):
             node.terminate()
-
-
-def write_topology(topology: Topology, path: Path) -> None:
-    """Write a topology as a file the controller reads: what a lab really built, invented hosts included."""
-    import yaml
-
-    document: dict[str, object] = {"version": 1, "switches": {}, "links": [], "hosts": {}}
-    document["switches"] = {name: {"dpid": f"{switch.dpid:#x}"} for name, switch in topology.switches.items()}
-    document["links"] = [{"ends": [str(link.a), str(link.b)], "cost": link.cost} for link in topology.links]
-    hosts: dict[str, object] = {}
-    for name, host in topology.hosts.items():
-        attach: object = {arm: str(end) for arm, end in host.attach.items() if arm} or str(host.attach[""])
-        hosts[name] = {
-            "attach": attach,
-            **({"ip": [str(ip) for ip in host.ips]} if host.ips else {}),
-            **({"mac": host.mac} if host.mac else {}),
-            **({"prefixes": [str(prefix) for prefix in host.prefixes]} if host.prefixes else {}),
-        }
-    document["hosts"] = hosts
-    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")

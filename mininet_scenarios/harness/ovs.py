@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mininet_scenarios.harness.processes import Processes, run
@@ -84,10 +84,10 @@ def port_numbers() -> Mapping[str, int]:
     return {name: int(number) for name, number in rows if number}
 
 
-def connected() -> Mapping[str, bool]:
-    """Whether each bridge has a controller that it is connected to."""
+def connected(bridges: Iterable[str]) -> Mapping[str, bool]:
+    """Whether each of these bridges has a controller that it is connected to."""
     found = {}
-    for bridge in run(["ovs-vsctl", "--timeout=10", "list-br"]).split():
+    for bridge in bridges:
         states = run(["ovs-vsctl", "--timeout=10", "--", "get", "Bridge", bridge, "Controller"]).strip(
             "[]\n "
         )
@@ -110,3 +110,17 @@ def dump_groups(bridge: str) -> list[str]:
     """The bridge's groups as ovs-ofctl prints them, sorted by text."""
     text = run(["ovs-ofctl", "-O", OPENFLOW, "dump-groups", bridge])
     return sorted(line.strip() for line in text.splitlines() if re.search(r"group_id=", line))
+
+
+def connections_tracked() -> list[str]:
+    """What conntrack of the userspace datapath holds, one connection a line."""
+    return [line for line in run(["ovs-appctl", "--timeout=10", "dpctl/dump-conntrack"]).splitlines() if line.strip()]
+
+
+def dropped_in_table(bridge: str, table: int) -> int:
+    """Packets that flows of this table which do nothing have counted so far."""
+    # counters in Open vSwitch's cache are added to the flows' own now and then; this does it now
+    run(["ovs-appctl", "--timeout=10", "revalidator/purge"])
+    text = run(["ovs-ofctl", "-O", OPENFLOW, "dump-flows", bridge, f"table={table}"])
+    found = re.finditer(r"n_packets=(\d+).*actions=drop", text)
+    return sum(int(flow[1]) for flow in found)

@@ -72,7 +72,7 @@ class Processes:
     """Starts programs and remembers them."""
 
     def __init__(self, state: LabState, logs: Path) -> None:
-        self._state, self._logs, self._running = state, logs, list[Process]()
+        self._state, self.logs, self._running = state, logs, list[Process]()
 
     def start(
         self,
@@ -83,7 +83,7 @@ class Processes:
         keep_fds: Sequence[int] = (),
     ) -> Process:
         """Start a program, detached from the terminal so that Ctrl-C reaches the lab alone."""
-        log = self._logs / f"{name}.log"
+        log = self.logs / f"{name}.log"
         with open(log, "ab") as output:
             popen = subprocess.Popen(
                 inside(pid, command),

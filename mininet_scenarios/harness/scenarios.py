@@ -26,7 +26,8 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A lab: a module with TOPOLOGY, POLICY (file names in `topologies/`, `policies/`) and `run(lab)`."""
+    """A lab: a module with TOPOLOGY, POLICY (names in `topologies/`, `policies/`: a file, or a directory of policies)
+    and `run(lab)`; where it has tunnels that are not to be VXLAN also GENEVE, their ends ("s1:3")."""
 
     name: str
     idea: str  # the first line of its docstring
@@ -78,8 +79,9 @@ def run_scenario(
     out: Path | None = None,
     cli: bool = False,
     keep: bool = False,
+    options: Sequence[str] = (),
 ) -> tuple[Checks, Path]:
-    """Run a lab and return its checks and the directory of its results.
+    """Run a lab and return its checks and the directory of its results. `options` are chain-manager's.
 
     Raises LabError when there is no such lab or it could not be built; a check that failed is no error here.
     """
@@ -91,7 +93,16 @@ def run_scenario(
     topology = load_topologies([str(scenario.topology_file)])
     policies = [(policy or scenario.policy_file).resolve()]
     try:
-        with running_lab(name, topology, policies, results, console, reachable=cli or keep) as lab:
+        with running_lab(
+            name,
+            topology,
+            policies,
+            results,
+            console,
+            reachable=cli or keep,
+            options=options,
+            geneve=getattr(scenario.module, "GENEVE", ()),
+        ) as lab:
             try:
                 scenario.module.run(lab)
             finally:
@@ -115,13 +126,16 @@ def run_repeatedly(
     out: Path | None,
     cli: bool,
     keep: bool,
+    options: Sequence[str] = (),
 ) -> bool:
     """Run a lab `times` times, print each table and where the results are. Did every check pass?"""
     base = out or Path("out") / name
     failed: dict[str, int] = {}
     for number in range(1, times + 1):
         results = base if times == 1 else base / str(number)
-        checks, results = run_scenario(name, stderr, policy=policy, out=results, cli=cli, keep=keep)
+        checks, results = run_scenario(
+            name, stderr, policy=policy, out=results, cli=cli, keep=keep, options=options
+        )
         heading = name if times == 1 else f"{name}, run {number} of {times}"
         passed = len(checks.all) - len(checks.failed)
         checks.print(f"{heading}: {passed} of {len(checks.all)} checks passed", stdout)

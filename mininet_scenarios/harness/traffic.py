@@ -63,6 +63,7 @@ def connect(
     port: int,
     source_ports: Iterable[int],
     *,
+    source: str = "",
     path: str = "/",
     requests: int = 1,
     pause: float = 0.0,
@@ -72,11 +73,12 @@ def connect(
     """Open one TCP connection from each source port of a client, ask for `path` `requests` times on each.
 
     `timeout` is in seconds for each connection, `pause` in seconds between its requests; `parallel`
-    connections are under way at a time.
+    connections are under way at a time. `source` is for a client with several addresses.
     """
     plan = {
         "to": to,
         "port": port,
+        "source": source,
         "source_ports": list(source_ports),
         "path": path,
         "requests": requests,

@@ -1,8 +1,9 @@
 """Opens TCP connections from given source ports, asks for a page on each, and prints who answered, as JSON.
 
-Usage: probe.py PLAN    where PLAN is JSON: {"to": address, "port": number, "source_ports": [numbers],
-"path": "/", "requests": how many on each connection, "pause": seconds between them, "timeout": seconds,
-"parallel": how many connections at once}. Prints [{"source_port", "answered_by", "error", "seconds"}, …].
+Usage: probe.py PLAN    where PLAN is JSON: {"to": address, "port": number, "source": own address or "",
+"source_ports": [numbers], "path": "/", "requests": how many on each connection, "pause": seconds between them,
+"timeout": seconds, "parallel": how many connections at once}. Prints
+[{"source_port", "answered_by", "error", "seconds"}, …].
 """
 
 import asyncio
@@ -17,11 +18,12 @@ async def connect(plan: dict[str, Any], source_port: int) -> dict[str, Any]:
     began = time.monotonic()
     outcome: dict[str, Any] = {"source_port": source_port, "answered_by": None, "error": None}
     writer = None
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    v6 = ":" in plan["to"]
+    sock = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setblocking(False)
     try:
-        sock.bind(("0.0.0.0", source_port))
+        sock.bind((plan["source"] or ("::" if v6 else "0.0.0.0"), source_port))
         async with asyncio.timeout(plan["timeout"]):
             await asyncio.get_running_loop().sock_connect(sock, (plan["to"], plan["port"]))
             reader, writer = await asyncio.open_connection(sock=sock)
@@ -31,9 +33,9 @@ async def connect(plan: dict[str, Any], source_port: int) -> dict[str, Any]:
                     await asyncio.sleep(plan["pause"])
                 writer.write(request)
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
-                await reader.readexactly(int(fields["Content-Length"]))
-                outcome["answered_by"] = fields["Server"]
+                fields = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line)
+                await reader.readexactly(int(fields["content-length"]))
+                outcome["answered_by"] = fields["server"]
     except (OSError, TimeoutError, asyncio.IncompleteReadError) as problem:
         outcome["error"] = type(problem).__name__ if not str(problem) else str(problem)
         outcome["answered_by"] = None

@@ -17,9 +17,10 @@ from controller_app.model.allocation import Allocation
 from controller_app.model.policy import Policy
 from controller_app.model.position import PolicyError
 from controller_app.model.topology import End, Host, Topology
-from controller_app.pipeline.compile import compile
+from controller_app.pipeline.compile import Compiled, compile_next
 from controller_app.runtime import conductor as module
-from controller_app.runtime.conductor import RETRY, Computed, Conductor
+from controller_app.runtime.computed import Computed
+from controller_app.runtime.conductor import RETRY, Conductor
 from controller_app.runtime.intent import build
 from controller_app.store.interface import StoredPolicy, StoreError
 from controller_app.store.memory import MemoryStore
@@ -32,7 +33,9 @@ H1_MAC, STRANGER = 0x02_00_00_00_01_11, 0x02_AA_00_00_00_01
 class Bench:
     """A conductor of the example network whose switches are all there; port 40 of s1 and s4 is nobody's."""
 
-    def __init__(self, topology: Topology | None = None, store: MemoryStore | None = None) -> None:
+    def __init__(
+        self, topology: Topology | None = None, store: MemoryStore | None = None, symmetric_hash: bool = True
+    ) -> None:
         self.now = 0.0
         self.conductor = Conductor(
             topology or examples.network(),
@@ -40,6 +43,7 @@ class Bench:
             store or MemoryStore(),
             lambda: self.now,
             b"k" * 16,
+            symmetric_hash=symmetric_hash,
         )
         self.computations = 0
         self.compute = self.conductor.compute
@@ -121,12 +125,12 @@ def test_forged_hosts_of_an_earlier_run_do_not_prevent_a_start() -> None:
 
 
 def test_whatever_is_wrong_with_remembered_hosts_they_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    def picky(policy: Policy, topology: Topology, memory: Allocation) -> Any:
+    def picky(before: Compiled | None, policy: Policy, topology: Topology, *others: Any) -> Compiled:
         if "host-02aa00000001" in topology.hosts:
             raise RuntimeError("a fault of ours")
-        return compile(policy, topology, memory)
+        return compile_next(before, policy, topology, *others)
 
-    monkeypatch.setattr(module, "compile", picky)
+    monkeypatch.setattr(module, "compile_next", picky)
     store = MemoryStore()
     store.save_hosts([{"mac": "02:aa:00:00:00:01", "dpid": 1, "port": 40, "ips": ["10.1.0.77"]}])
     assert "host-02aa00000001" not in Bench(store=store).conductor.topology.hosts
@@ -221,3 +225,35 @@ def test_what_could_not_be_kept_is_kept_as_soon_as_it_can_be(caplog: pytest.LogC
     bench.run(2)
     assert store.allocation() == bench.conductor.computed.allocation
     assert [host["ips"] for host in store.hosts()] == [["10.1.0.77"]]
+
+
+def groups(bench: Bench) -> int:
+    return sum(len(state.groups) for state in bench.conductor.computed.state.values())
+
+
+def test_a_switch_whose_hash_is_not_symmetric_makes_all_use_the_portable_one() -> None:
+    bench = Bench()
+    assert groups(bench)
+    assert bench.conductor.hashing.why is None
+    before = bench.computations
+    probe = bench.conductor.conversations[2]._probe
+    probe.facts = replace(probe.facts, slots=((1, 2),))
+    bench.run(0.2)
+    assert bench.computations == before + 1
+    assert groups(bench) == 0
+    assert "s2" in str(bench.conductor.hashing.why)
+    probe.facts = replace(probe.facts, slots=((1, 1),))  # connected anew, on another datapath
+    bench.run(0.2)
+    assert groups(bench)
+    bench.run(1)
+    assert bench.computations == before + 2
+
+
+def test_the_switches_own_hash_is_not_used_where_that_is_forbidden() -> None:
+    bench = Bench(symmetric_hash=False)
+    assert groups(bench) == 0
+    probe = bench.conductor.conversations[2]._probe
+    probe.facts = replace(probe.facts, slots=((1, 1),))
+    bench.run(1)
+    assert groups(bench) == 0
+    assert bench.conductor.hashing.why == "--no-symmetric-hash"

@@ -171,6 +171,31 @@ def test_plan_apply_delete_and_restart(
     assert controller.ctl("get", "policies")["policies"] == []
 
 
+def test_switches_tell_of_themselves_and_captures_are_read_by_name(
+    lab: tuple[bed.Bed, Controller], dummy_ovs: dummy.DummyOvs, tmp_path: Path
+) -> None:
+    network, controller = lab
+    version = dummy_ovs.appctl("version").split()[-1]
+    deadline = time.monotonic() + 20
+    while True:
+        switches = {s["name"]: s for s in controller.ctl("get", "switches")["switches"]}
+        if all(switches[name]["symmetric"] is not None for name in ("s1", "s3", "s4")):
+            break
+        assert time.monotonic() < deadline, controller.log.read_text()
+    assert {s["version"] for s in switches.values()} == {version}
+    assert switches["s1"]["hash"] == "dp_hash, the same in both directions"
+    assert all(s["meters"] for s in switches.values())
+    # what a firewall is handed, read back
+    dummy_ovs.receive(network.ports["h1", ""], syn(40001))
+    firewall = next(name for name in ("fw1", "fw2") if dummy_ovs.sent(network.ports[name, "in"], 1, 0.5))
+    capture = dummy_ovs.dir / f"{network.ports[firewall, 'in']}.pcap"
+    frame = controller.ctl("decode", str(capture))["frames"][-1]
+    assert (frame["names"], frame["path"][0], frame["direction"]) == (["inspect"], firewall, "forward")
+    assert (frame["next"]["name"], frame["position"]) == (f"{firewall}:in", 0)
+    assert frame["exit"]["name"] in ("w1", "w2", "w3")
+    assert frame["packet"] == "10.1.0.11:40001 > 100.1.1.3:8080 tcp"
+
+
 ONE_SWITCH = """\
 version: 1
 switches: {s1: {dpid: 1}}

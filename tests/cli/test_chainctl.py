@@ -113,7 +113,7 @@ def test_compile_writes_what_ovs_reads(files: Files, capsys: Capture, tmp_path: 
     arguments = ("compile", "-t", files[0], "-p", files[1])
     assert Result(capsys, *arguments, "-o", "ovs", "--out", str(out)).code == 0
     assert sorted(p.name for p in out.iterdir()) == sorted(
-        f"s{n}.{k}" for n in range(1, 5) for k in ("flows", "groups")
+        f"s{n}.{k}" for n in range(1, 5) for k in ("flows", "groups", "meters")
     )
     assert Result(capsys, *arguments, "-o", "json", "--out", str(out)).code == 0
     document = Result(capsys, *arguments, "-o", "json").json

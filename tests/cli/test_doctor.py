@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 
+import dummy_ovs as dummy
 import pytest
 
 from controller_app.cli import doctor
@@ -72,3 +74,73 @@ def test_it_runs_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"Open vSwitch", "Mininet", "MTU", "rights"} <= {item["check"] for item in document["checks"]}
     run(["doctor"])
     assert "Open vSwitch" in capsys.readouterr().out
+
+
+def ovsdb(monkeypatch: pytest.MonkeyPatch, **tables: tuple[list[str], list[list[object]]]) -> None:
+    """Let Open vSwitch's database answer with these tables."""
+
+    def answer(*command: str) -> str | None:
+        if command[0] == "ovs-vsctl" and command[-2] == "list" and command[-1] in tables:
+            headings, rows = tables[command[-1]]
+            return json.dumps({"headings": headings, "data": rows})
+        return None
+
+    monkeypatch.setattr(doctor, "_run", answer)
+
+
+def test_ports_without_room_for_a_transport_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    headings = ["name", "type", "mtu"]
+    ovsdb(monkeypatch, Interface=(headings, [
+        ["s1", "internal", 1500], ["p1", "patch", 1500], ["s1-eth1", "", 1500], ["vx1", "vxlan", ["set", []]],
+    ]))  # fmt: skip
+    finding = found()["port MTU"]
+    assert finding.state == "warning"
+    assert finding.what.startswith("s1-eth1: ")
+    assert finding.remedy.startswith("ovs-vsctl set interface s1-eth1 mtu_request=1600")
+    ovsdb(monkeypatch, Interface=(headings, [["s1-eth1", "", 1600], ["s1-eth2", "", 9000]]))
+    assert found()["port MTU"].state == "ok"
+    ovsdb(monkeypatch)
+    assert "port MTU" not in found()
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "hash_state", "others"),
+    [
+        ({"max_hash_alg": "0", "ct_state": "true"}, "warning", "ok"),
+        ({"max_hash_alg": "1", "ct_state": "true"}, "ok", "ok"),
+        ({"max_hash_alg": "1", "ct_state": "false"}, "ok", "warning"),
+    ],
+)
+def test_what_datapaths_can_is_read(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, str], hash_state: str, others: str
+) -> None:
+    listed = ["map", [list(item) for item in capabilities.items()]]
+    ovsdb(monkeypatch, Datapath=(["capabilities"], [[listed], [["map", []]]]))
+    checks = found()
+    assert f"max_hash_alg={capabilities['max_hash_alg']}" in checks["datapath hash"].what
+    assert checks["datapath hash"].state == hash_state
+    assert checks["datapath capabilities"].state == others
+
+
+@pytest.mark.parametrize("text", ["", "[]", "no json", '{"headings": ["name"]}', '{"data": 3}'])
+def test_a_strange_database_is_no_problem(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(doctor, "_run", lambda *command: text)
+    assert "port MTU" not in found()
+
+
+def test_a_real_database_is_read(monkeypatch: pytest.MonkeyPatch, dummy_ovs: dummy.DummyOvs) -> None:
+    dummy_ovs.add_bridge("s1", dpid=1)
+    dummy_ovs.add_port("s1", "p1", 1)
+    run_command = doctor._run
+
+    def here(*command: str) -> str | None:
+        if command[0] != "ovs-vsctl":
+            return run_command(*command)
+        return dummy_ovs.vsctl(*command[1:])
+
+    monkeypatch.setattr(doctor, "_run", here)
+    assert found()["port MTU"].state == "warning"
+    dummy_ovs.vsctl("set", "interface", "p1", "mtu_request=1600")
+    deadline = time.monotonic() + 5
+    while found()["port MTU"].state != "ok":
+        assert time.monotonic() < deadline, dummy_ovs.vsctl("list", "interface", "p1")

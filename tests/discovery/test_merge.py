@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 from controller_app.discovery.hosts import FoundHost
@@ -80,6 +81,17 @@ def test_what_a_declared_host_left_open_is_filled_in() -> None:
     seen = FoundHost(0x02_00_00_00_00_09, P(1, 3), (IP,), declared="h1")
     host = merge(declared(), Observed({1: ports(1, 3)}, hosts=(seen,))).topology.hosts["h1"]
     assert (host.ips, host.mac) == ((IP,), "02:00:00:00:00:09")
+
+
+def test_what_is_learned_is_not_declared_and_what_is_declared_stays() -> None:
+    end = End("s1", 1)
+    tagged = Host("h1", {"": end}, vlan=7, out_mac="02:00:00:00:00:99")
+    link = Link(End("s1", 2), End("s2", 2), mtu=1400, kind="tunnel")
+    topology = Topology({"s1": Switch("s1", 1), "s2": Switch("s2", 2)}, (link,), {"h1": tagged})
+    seen = FoundHost(0x020000000011, PortId(1, 1), (IP,), "h1")
+    merged = merge(topology, Observed({}, (), frozenset(), (seen,))).topology
+    assert merged.hosts["h1"] == replace(tagged, mac="02:00:00:00:00:11", ips=(IP,))
+    assert (merged.hosts["h1"].declared, merged.links) == (False, (link,))
 
 
 def test_who_was_found_with_anothers_mac_or_address_is_left_out_and_reported() -> None:

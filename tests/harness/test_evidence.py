@@ -19,6 +19,9 @@ from mininet_scenarios.harness.evidence import (
     Passage,
     chi_square,
     compare,
+    hop_limits,
+    met,
+    portable_choices,
     slots_on_switch,
     table_of_slots,
 )
@@ -124,6 +127,44 @@ def test_slots_are_read_back_however_they_are_printed() -> None:
         for path, exit in choices
     )
     assert slots_on_switch(printed) == wanted
+
+
+def test_slots_are_read_from_the_flows_of_the_portable_way() -> None:
+    rule = " cookie=0x1, table=141, priority=40000,reg2={},reg3=0x1,reg7={} "
+    rule += "actions=load:{}->NXM_OF_ETH_DST[1..39],goto_table:145"
+    first, second = (hex((path << 15 | exit << 1) >> 1) for path, exit in ((1, 5), (2, 6)))
+    flows = [
+        rule.format("0x2/0x1ffff", "0/0xff", first),
+        rule.format("0x2/0x1ffff", "0x1/0xff", second),
+        rule.format("0x2/0x1ffff", "0x80/0x80", first),
+        rule.format("0x3/0x1ffff", "0x40/0xc0", second),
+        rule.format("0x3/0x1ffff", "0x40/0xc0", second).replace("table=141", "table=140"),
+    ]
+    found = [slots_on_switch(choice) for choice in portable_choices(flows)]
+    assert found == [(Counter({1: 129, 2: 1}), Counter({5: 129, 6: 1})), (Counter({2: 64}), Counter({6: 64}))]
+
+
+class Recorded:
+    """A capture that holds these packets."""
+
+    def __init__(self, *frames: bytes) -> None:
+        self.packets = [parse_tcp(1.0, frame) for frame in frames]
+
+    def tcp(self, since: float = 0.0) -> list[Any]:
+        return [packet for packet in self.packets if packet is not None and packet.time >= since]
+
+
+def test_who_was_met_on_one_interface() -> None:
+    client, server = bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])
+    there, back = tcp_frame(client, server, (5000, 80), 63), tcp_frame(server, client, (80, 5000))
+    other = tcp_frame(client, server, (5001, 80))
+    captures: Any = {"r1": Recorded(there, there, back), "r2": Recorded(other)}
+    found = met(captures, {"10.0.0.1"}, 0.0)
+    assert found["10.0.0.1", 5000] == Passage({"r1"}, {"r1"})
+    assert found["10.0.0.1", 5001] == Passage({"r2"}, set())
+    assert found["10.0.0.1", 5000].instance == "r1" and found["10.0.0.1", 5001].instance is None
+    assert met(captures, {"10.0.0.1"}, 2.0) == {}
+    assert hop_limits(captures["r1"].tcp()) == {63, 64}
 
 
 def test_slots_by_instances_for_every_exit() -> None:

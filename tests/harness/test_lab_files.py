@@ -20,9 +20,9 @@ from mininet_scenarios.harness.chain_picture import draw_chain
 from mininet_scenarios.harness.checks import Checks
 from mininet_scenarios.harness.hosts import check_names, with_hosts
 from mininet_scenarios.harness.lab import clear_results, running_lab
-from mininet_scenarios.harness.net import write_topology
 from mininet_scenarios.harness.scenarios import scenarios
 from mininet_scenarios.harness.state import LabError, LabState, ProcessId, clean, end
+from mininet_scenarios.harness.topology_text import write_topology
 
 
 def test_every_lab_says_its_idea_and_its_files_load() -> None:

@@ -13,16 +13,25 @@ from os_ken.ofproto import ofproto_v1_3_parser as parser
 from controller_app.model.flow import (
     FIELD_BITS,
     Action,
+    Conjunction,
     Ct,
     DecTtl,
     Flow,
     Group,
     Match,
+    Meter,
+    MeterConfig,
     Move,
+    Multipath,
     Nat,
     Output,
+    PopMpls,
+    PopVlan,
+    PushMpls,
+    PushVlan,
     Resubmit,
     SetField,
+    SetQueue,
     SubField,
     ToGroup,
     full_mask,
@@ -34,26 +43,34 @@ KINDS = {"all": ofp.OFPGT_ALL, "select": ofp.OFPGT_SELECT, "indirect": ofp.OFPGT
 
 # What os-ken calls a field in matches and set-field, and in parts of a field.
 NAMES = {name: name for name in FIELD_BITS} | {
-    "icmp_type": "icmpv4_type", "nd_target": "ipv6_nd_target", "nd_sll": "ipv6_nd_sll", "nd_tll": "ipv6_nd_tll"}
+    "icmp_type": "icmpv4_type", "nd_target": "ipv6_nd_target", "nd_sll": "ipv6_nd_sll", "nd_tll": "ipv6_nd_tll",
+    "ip_ttl": "nw_ttl"}
 PART_NAMES = {name: name for name in FIELD_BITS} | {
     name: f"{NAMES[name]}_nxm" for name in (
         "in_port", "eth_dst", "eth_src", "eth_type", "ip_proto", "ipv4_src", "ipv4_dst", "tcp_src", "tcp_dst",
         "udp_src", "udp_dst", "icmp_type", "arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha", "ipv6_src",
         "ipv6_dst", "icmpv6_type")}
+PART_NAMES["ip_ttl"] = "nw_ttl"
 UNKNOWN_FIELDS = {"nd_options_type", "nd_reserved"}
+NSH_FIELDS = {"nsh_spi", "nsh_si", "nsh_c1"}  # known, but neither in parts nor with the NSH's own length
 
 
 def encodable(item: Action) -> bool:
     """Can os-ken encode this action?"""
     match item:
         case SetField(field=field) | Move(source=SubField(field=field)):
-            if field in UNKNOWN_FIELDS or (isinstance(item, Move) and item.target.field in UNKNOWN_FIELDS):
+            named = {field, item.target.field} if isinstance(item, Move) else {field}
+            if named & UNKNOWN_FIELDS:
+                return False
+            if named & NSH_FIELDS and (isinstance(item, Move) or item.mask != full_mask(field)):
                 return False
             return not isinstance(item, SetField) or item.mask.bit_count() in (FIELD_BITS[field], *range(65))
         case Ct(nat=nat, exec=inner):
             # os-ken leaves out the padding of a nat whose range is not a multiple of 8 bytes long.
             aligned = nat is None or nat.address is None or (nat.version == 6 and nat.port is None)
             return aligned and all(map(encodable, inner))
+        case Multipath() | Conjunction() | Meter() | SetQueue() | PushVlan() | PopVlan() | PushMpls() | PopMpls():
+            return True
         case Output() | ToGroup() | Resubmit() | DecTtl():
             return True
     return False
@@ -91,6 +108,20 @@ def action(item: Action) -> Any:
             return parser.OFPActionGroup(group)
         case DecTtl():
             return parser.OFPActionDecNwTtl()
+        case PushVlan():
+            return parser.OFPActionPushVlan(0x8100)
+        case PopVlan():
+            return parser.OFPActionPopVlan()
+        case PushMpls():
+            return parser.OFPActionPushMpls(0x8847)
+        case PopMpls(eth_type=eth_type):
+            return parser.OFPActionPopMpls(eth_type)
+        case SetQueue(queue=queue):
+            return parser.OFPActionSetQueue(queue)
+        case Multipath(target=target):
+            return parser.NXActionMultipath(3, 0, 0, 255, 0, target.offset << 6 | 7, PART_NAMES[target.field])
+        case Conjunction(id=number, clause=clause, of=of):
+            return parser.NXActionConjunction(clause - 1, of, number)
         case Resubmit(table=table):
             return parser.NXActionResubmitTable(0xFFF8, table)
         case SetField(field=field, value=value, mask=mask):
@@ -126,9 +157,13 @@ def _bytes(message: Any, xid: int) -> bytes:
 def flow_mod(command: int, flow: Flow, xid: int = 0) -> bytes:
     instructions = []
     if command < encode.DELETE:
-        if flow.actions:
+        listed = flow.actions
+        if listed and isinstance(listed[0], Meter):
+            instructions.append(parser.OFPInstructionMeter(listed[0].meter))
+            listed = listed[1:]
+        if listed:
             instructions.append(parser.OFPInstructionActions(ofp.OFPIT_APPLY_ACTIONS,
-                                                             [action(item) for item in flow.actions]))
+                                                             [action(item) for item in listed]))
         if flow.goto is not None:
             instructions.append(parser.OFPInstructionGotoTable(flow.goto))
     return _bytes(parser.OFPFlowMod(
@@ -141,6 +176,12 @@ def group_mod(command: int, group: Group, xid: int = 0) -> bytes:
                                 ofp.OFPP_ANY if bucket.watch_port is None else bucket.watch_port, ofp.OFPG_ANY,
                                 [action(item) for item in bucket.actions]) for bucket in group.buckets]
     return _bytes(parser.OFPGroupMod(DATAPATH, command, KINDS[group.kind], group.id, buckets), xid)
+
+
+def meter_mod(command: int, meter: MeterConfig, xid: int = 0) -> bytes:
+    flags = (ofp.OFPMF_PKTPS if meter.packets else ofp.OFPMF_KBPS) | (ofp.OFPMF_BURST if meter.burst else 0)
+    return _bytes(parser.OFPMeterMod(DATAPATH, command, flags, meter.id, [
+        parser.OFPMeterBandDrop(meter.rate, meter.burst)]), xid)
 
 
 def packet_out(in_port: int, actions: tuple[Action, ...], data: bytes, xid: int = 0) -> bytes:

@@ -1,5 +1,5 @@
-"""Byte for byte what os-ken's encoder makes of the same values. (What it cannot encode, clone and
-check_pkt_larger among them, is compared with Open vSwitch in test_real_switch.)"""
+"""Byte for byte what os-ken's encoder makes of the same values. (What it cannot encode, clone,
+check_pkt_larger and encap among them, is compared with Open vSwitch in test_real_switch.)"""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import replace
 import osken_oracle as oracle
 import pytest
 from hypothesis import HealthCheck, given, settings
-from strategies import flows, groups
+from strategies import flows, groups, meters
 
-from controller_app.model.flow import CONTROLLER, Ct, Flow, Group, Nat, Output, SetField, match
+from controller_app.model.flow import CONTROLLER, Ct, Flow, Group, Meter, MeterConfig, Nat, Output, SetField, match
 from controller_app.openflow import encode
 
 _SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -39,11 +39,17 @@ def test_group_mods(group: Group) -> None:
         assert encode.group_mod(command, group, 5).hex() == oracle.group_mod(command, group, 5).hex()
 
 
+@given(meter=meters())
+def test_meter_mods(meter: MeterConfig) -> None:
+    for command in (encode.METER_ADD, encode.METER_MODIFY):
+        assert encode.meter_mod(command, meter, 5).hex() == oracle.meter_mod(command, meter, 5).hex()
+
+
 @_SETTINGS
 @given(flow=flows())
 def test_packet_outs(flow: Flow) -> None:
     # With no action os-ken writes its header over the frame.
-    actions = (Output(1), *_reduced(flow).actions)
+    actions = (Output(1), *(action for action in _reduced(flow).actions if not isinstance(action, Meter)))
     assert encode.packet_out(3, actions, b"frame", 9).hex() == oracle.packet_out(3, actions, b"frame", 9).hex()
 
 
@@ -56,6 +62,9 @@ def test_requests() -> None:
             datapath, 0, cookie=0xC5 << 56, cookie_mask=0xFF << 56, match=parser.OFPMatch())),
         (encode.group_desc_request(5), parser.OFPGroupDescStatsRequest(datapath, 0)),
         (encode.port_desc_request(5), parser.OFPPortDescStatsRequest(datapath, 0)),
+        (encode.meter_config_request(5), parser.OFPMeterConfigStatsRequest(datapath, 0, oracle.ofp.OFPM_ALL)),
+        (encode.meter_mod(encode.METER_DELETE, 9, 5), parser.OFPMeterMod(
+            datapath, oracle.ofp.OFPMC_DELETE, 0, 9, [])),
         (encode.group_mod(encode.GROUP_DELETE, 9, 5), parser.OFPGroupMod(
             datapath, oracle.ofp.OFPGC_DELETE, 0, 9, [])),
     ]

@@ -10,17 +10,22 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import flows, groups
+from strategies import flows, groups, meters
 
 from controller_app.model.flow import (
     FIELD_BITS,
     Bucket,
     CheckPacketLarger,
     Clone,
+    Conjunction,
     Ct,
+    EncapNsh,
     Flow,
     Group,
+    Meter,
+    MeterConfig,
     Move,
+    Multipath,
     Nat,
     Output,
     Resubmit,
@@ -51,6 +56,11 @@ def group_reply(*found: Group) -> bytes:
     return struct.pack("!BBHIHH4x", 4, 19, 16 + len(body), 1, 7, 0) + body
 
 
+def meter_reply(*found: MeterConfig) -> bytes:
+    body = b"".join(b"\0\x18" + encode.meter_mod(encode.METER_ADD, meter)[10:] for meter in found)
+    return struct.pack("!BBHIHH4x", 4, 19, 16 + len(body), 1, 10, 0) + body
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(flow=flows())
 def test_a_flow_comes_back_as_it_was_sent(flow: Flow) -> None:
@@ -67,6 +77,12 @@ def test_a_group_comes_back_as_it_was_sent(group: Group) -> None:
     assert decode.group_desc(group_reply(group, group)) == [group, group]
 
 
+@given(meter=meters())
+def test_a_meter_comes_back_as_it_was_sent(meter: MeterConfig) -> None:
+    assert decode.meter_mod(encode.meter_mod(encode.METER_MODIFY, meter)) == (encode.METER_MODIFY, meter)
+    assert decode.meter_config(meter_reply(meter, meter)) == [meter, meter]
+
+
 @pytest.mark.parametrize("name", list(FIELD_BITS))
 def test_every_field_can_be_matched_exactly(name: str) -> None:
     value = {"ip_frag": 3, "ct_state": 0x21, "vlan_tci": 0xF123}.get(name, full_mask(name))
@@ -77,7 +93,7 @@ def test_every_field_can_be_matched_exactly(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "offset", "bits"), [
     (name, offset, bits) for name in FIELD_BITS if name != "in_port" for offset in (0, 3)
-    for bits in (1, 5, FIELD_BITS[name] - offset) if offset + bits <= FIELD_BITS[name]])
+    for bits in (1, 5, FIELD_BITS[name] - offset) if 1 <= bits <= FIELD_BITS[name] - offset])
 def test_every_run_of_bits_can_be_written(name: str, offset: int, bits: int) -> None:
     mask = ((1 << bits) - 1) << offset
     flow = Flow(0, 1, (), (SetField(name, mask, mask),))
@@ -109,6 +125,17 @@ def test_every_run_of_bits_can_be_written(name: str, offset: int, bits: int) -> 
     Flow(0, 1, (), (Ct(1, nat=Nat(1 << 32)),)),
     Flow(0, 1, (), (Resubmit(256),)),
     Flow(0, 1, (), (Clone((Resubmit(1),) * 5000),)),
+    Flow(0, 1, (), (Output(1), Meter(5))),
+    Flow(0, 1, (), (Clone((Meter(5),)),)),
+    Flow(0, 1, (), (Multipath(SubField("reg1", 0, 9)),)),
+    Flow(0, 1, (), (Multipath(SubField("nsh_c1", 0, 8)),)),
+    Flow(0, 1, (), (CheckPacketLarger(9, SubField("nsh_spi", 0, 1)),)),
+    Flow(0, 1, (), (Conjunction(5, 0, 2),)),
+    Flow(0, 1, (), (Conjunction(5, 3, 2),)),
+    Flow(0, 1, (), (Conjunction(5, 1, 1),)),
+    Flow(0, 1, (), (SetField("mpls_label", 1 << 20, 1 << 20),)),
+    Flow(0, 1, match(mpls_label=(1, 1))),
+    Flow(0, 1, (("nsh_spi", 1 << 24, 0xFFFFFF),)),  # type: ignore[arg-type]
 ])
 def test_what_cannot_be_sent_is_refused(bad: Flow) -> None:
     with pytest.raises(ValueError, match=r"."):
@@ -124,6 +151,15 @@ def test_groups_that_cannot_be_sent_are_refused() -> None:
         encode.group_mod(encode.GROUP_ADD, 5)
 
 
+def test_meters_that_cannot_be_sent_are_refused() -> None:
+    with pytest.raises(ValueError, match="range"):
+        encode.meter_mod(encode.METER_ADD, MeterConfig(1, 1 << 32, 0))
+    with pytest.raises(ValueError, match="rate 0"):
+        encode.meter_mod(encode.METER_ADD, MeterConfig(1, 0, 0))
+    with pytest.raises(ValueError, match="id is enough"):
+        encode.meter_mod(encode.METER_ADD, 5)
+
+
 def test_what_the_model_has_no_words_for_is_kept_as_unknown() -> None:
     def entry(matched: bytes, instructions: bytes) -> bytes:
         body = matched + instructions
@@ -131,14 +167,14 @@ def test_what_the_model_has_no_words_for_is_kept_as_unknown() -> None:
 
     good = encode.encode_match(match(in_port=4))
     tunnel = struct.pack("!HHIQ", 1, 16, 0x80004C08, 5)  # OXM_OF_TUNNEL_ID
-    push_mpls = struct.pack("!HH4x HHH2x", 4, 16, 19, 8, 0x8847)
+    dec_mpls_ttl = struct.pack("!HH4x HH4x", 4, 16, 16, 8)
     write_actions = struct.pack("!HH4x HHI", 3, 16, 22, 8, 1)
-    body = entry(good, push_mpls) + entry(tunnel, b"") + entry(good, write_actions) + entry(good, b"")
+    body = entry(good, dec_mpls_ttl) + entry(tunnel, b"") + entry(good, write_actions) + entry(good, b"")
     reply = struct.pack("!BBHIHH4x", 4, 19, 16 + len(body), 1, 1, 1) + body
     assert decode.more_follows(reply)
     mpls, metered, written, plain = decode.flow_stats(reply)
     assert isinstance(mpls.flow, decode.UnknownFlow) and mpls.flow.key == (3, 9, match(in_port=4))
-    assert mpls.flow.cookie == 77 and "19" in mpls.flow.why and mpls.flow.raw == entry(good, push_mpls)
+    assert mpls.flow.cookie == 77 and "16" in mpls.flow.why and mpls.flow.raw == entry(good, dec_mpls_ttl)
     assert isinstance(metered.flow, decode.UnknownFlow) and metered.flow.key is None
     assert isinstance(written.flow, decode.UnknownFlow) and "instruction" in written.flow.why
     assert plain.flow == Flow(3, 9, match(in_port=4), cookie=77)
@@ -146,6 +182,34 @@ def test_what_the_model_has_no_words_for_is_kept_as_unknown() -> None:
     watching = struct.pack("!HBxI HHII4x", 24, 0, 5, 16, 0, encode.ANY, 3)
     found = decode.group_desc(struct.pack("!BBHIHH4x", 4, 19, 16 + 24, 1, 7, 0) + watching)
     assert found == [decode.UnknownGroup(5, "a bucket that watches a group", watching)]
+    two_bands = struct.pack("!HHI HHII4x HHII4x", 40, 1, 5, 1, 16, 9, 0, 1, 16, 8, 0)
+    (metered_twice,) = decode.meter_config(struct.pack("!BBHIHH4x", 4, 19, 16 + 40, 1, 10, 0) + two_bands)
+    assert isinstance(metered_twice, decode.UnknownMeter)
+    assert (metered_twice.id, metered_twice.why) == (5, "meter with flags 0x1 and 2 bands")
+
+
+def steps(*bodies: str) -> bytes:
+    """Nicira actions from their bodies: subtype, then what follows."""
+    return b"".join(struct.pack("!HHI", 0xFFFF, 8 + len(body) // 2, encode.NICIRA) + bytes.fromhex(body)
+                    for body in bodies)
+
+
+ENCAP_NSH, ENCAP_ETHERNET, DECAP = "002e00000001894f", "002e000000000000", "002f00000000fffe"
+
+
+def test_encapsulation_of_others_is_read_where_it_means_what_we_know() -> None:
+    spi = encode.encode_actions([SetField("nsh_spi", 0x1234, 0xFFFFFF)])
+    assert decode.decode_actions(steps(ENCAP_NSH) + spi + steps(ENCAP_ETHERNET)) == (
+        EncapNsh(), SetField("nsh_spi", 0x1234, 0xFFFFFF))
+    for odd in ((ENCAP_NSH,), (DECAP,), (ENCAP_ETHERNET,), (ENCAP_NSH, DECAP), (DECAP, ENCAP_NSH),
+                (ENCAP_NSH, ENCAP_NSH), ("002e000000018847", ENCAP_ETHERNET), ("002f00000000894f", DECAP)):
+        with pytest.raises(decode.UnknownWords):
+            decode.decode_actions(steps(*odd))
+
+
+def test_a_vlan_id_written_under_its_own_name_is_part_of_vlan_tci() -> None:
+    assert decode.decode_actions(bytes.fromhex("0019001080000c0211230000000000000019001080000e010500000000000000")) == (
+        SetField("vlan_tci", 0x1123, 0x1FFF), SetField("vlan_tci", 0xA000, 0xE000))
 
 
 def test_foreign_set_field_under_a_mask_of_two_runs_is_unknown() -> None:
@@ -156,15 +220,17 @@ def test_foreign_set_field_under_a_mask_of_two_runs_is_unknown() -> None:
 
 READERS: list[Callable[[bytes], Any]] = [
     decode.header, decode.flow_stats, decode.group_desc, decode.port_desc, decode.port_status,
-    decode.packet_in, decode.error_message, decode.bundle_reply, decode.flow_mod, decode.group_mod,
+    decode.meter_config, decode.meter_mod, decode.packet_in, decode.error_message, decode.bundle_reply,
+    decode.flow_mod, decode.group_mod,
     decode.more_follows, decode.decode_actions, decode.decode_match]
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(flow=flows(), group=groups(), data=st.data())
 def test_damaged_messages_raise_only_wire_error(flow: Flow, group: Group, data: st.DataObject) -> None:
+    plain = [action for action in flow.actions if not isinstance(action, Meter)]
     for message in (flow_reply(flow), group_reply(group), encode.flow_mod(encode.ADD, flow),
-                    encode.packet_out(1, flow.actions, b"frame")):
+                    meter_reply(MeterConfig(1, 2, 3)), encode.packet_out(1, plain, b"frame")):
         damaged = bytearray(message)
         for _ in range(data.draw(st.integers(1, 4))):
             damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
@@ -177,8 +243,8 @@ def test_damaged_messages_raise_only_wire_error(flow: Flow, group: Group, data: 
 
 
 @settings(max_examples=300, deadline=None)
-@given(body=st.binary(max_size=200), kind=st.sampled_from([1, 4, 10, 12, 14, 15, 19]),
-       sub=st.sampled_from([0, 1, 7, 13]))
+@given(body=st.binary(max_size=200), kind=st.sampled_from([1, 4, 10, 12, 14, 15, 19, 29]),
+       sub=st.sampled_from([0, 1, 7, 10, 13]))
 def test_noise_raises_only_wire_error(body: bytes, kind: int, sub: int) -> None:
     message = struct.pack("!BBHI", 4, kind, 10 + len(body), 5) + sub.to_bytes(2, "big") + body
     for read in READERS:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Iterable, Sequence
 
-from controller_app.model.flow import Flow, Group
+from controller_app.model.flow import Flow, Group, MeterConfig
 from controller_app.openflow import decode, encode
 
 HELLO = struct.pack("!BBHI", 4, 0, 8, 1)
@@ -70,10 +71,21 @@ class WireClient:
         return [group for message in self.ask(encode.group_desc_request(6))
                 for group in decode.group_desc(message)]
 
+    def meters(self) -> list[MeterConfig | decode.UnknownMeter]:
+        return [meter for message in self.ask(encode.meter_config_request(7))
+                for meter in decode.meter_config(message)]
+
+    def add_meters(self, meters: Sequence[MeterConfig], command: int = encode.METER_ADD) -> list[str]:
+        """Meters, which go into no bundle; the errors."""
+        return self._errors(encode.meter_mod(command, meter, 3000 + n) for n, meter in enumerate(meters))
+
     def install(self, groups: list[Group], flows: list[Flow]) -> list[str]:
         """Groups and flows in one bundle; the errors."""
         messages = [encode.group_mod(encode.GROUP_ADD, group, 1000 + n) for n, group in enumerate(groups)]
         messages += [encode.flow_mod(encode.ADD, flow, 2000 + n) for n, flow in enumerate(flows)]
-        answers = self.ask(encode.bundle(messages, 1, 77))
+        return self._errors([encode.bundle(messages, 1, 77)])
+
+    def _errors(self, messages: Iterable[bytes]) -> list[str]:
+        answers = self.ask(*messages)
         return [f"{error.xid}: {error}" for error in map(decode.error_message, (
             message for message in answers if message[1] == decode.ERROR))]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import examples
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from more_examples import FIREWALL, NAT, ORIGINAL, ROUTED, SPEAKER, TAP, both, hosts, marked
 
 from controller_app import Policy, Topology
 from controller_app.model.allocation import Allocation
@@ -21,6 +23,7 @@ from controller_app.model.flow import (
     Ct,
     Group,
     Move,
+    Multipath,
     Output,
     Resubmit,
     SetField,
@@ -106,7 +109,7 @@ def test_nothing_is_declared_that_no_rule_does() -> None:
             match action:
                 case SetField():
                     written[table].add(action.field)
-                case Move() | CheckPacketLarger():
+                case Move() | CheckPacketLarger() | Multipath():
                     written[table].add(action.target.field)
                 case Resubmit():
                     gone[table].add(TABLE_NAMES[action.table])
@@ -126,6 +129,18 @@ def test_nothing_is_declared_that_no_rule_does() -> None:
     for file in sorted((examples.ROOT / "policies").glob("*.yaml")):
         topology = Topology.load(str(examples.ROOT / "topologies" / file.name))
         states.append(compile(Policy.load(str(file)), topology)[0])
+    functions = f"{FIREWALL}\n  {ROUTED}\n  {SPEAKER}\n  {TAP}"
+    for transport in ("vlan", "mpls", "nsh"):
+        for order in ("fw, router, ids", "nsh, fw", "nsh, ids"):
+            topology, policy = both(functions, order, "connection", transport)
+            states.append(compile(policy, topology, portable=transport == "vlan")[0])
+    topology, policy = both(FIREWALL, "fw")
+    states.append(compile(policy, topology, portable=True)[0])
+    topology, policy = marked()
+    fallen = frozenset(topology.hosts["fw1"].attach.values())
+    states.append(compile(policy, replace(topology, down=fallen))[0])
+    for topology, policy in (both(ORIGINAL, "fw"), both(NAT, "nat"), hosts("mpls", ", mtu: 1500"), marked()):
+        states.append(compile(policy, topology)[0])
     for held in (held for state in states for held in state.values()):
         for flow in held.flows.values():
             name = TABLE_NAMES[flow.table]

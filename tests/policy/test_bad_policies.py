@@ -30,6 +30,24 @@ def endpoint(text: str) -> str:
     return f"{NET}endpoints:\n  e: {text}\n"
 
 
+STEER = (
+    "networks: {n: {subnet: 10.0.0.0/24}, m: {subnet: 10.1.0.0/24}, v: {subnet: 100.1.1.0/24, kind: service}}\n"
+    "functions:\n  fw: {instances: {a: {host: a}}}\n  r: {mode: routed, instances: {b: {host: b}}}\n"
+    "  ids: {mode: tap, instances: {c: {host: c}}}\n  nat: {mode: translating, instances: {d: {host: d}}}\n"
+    "chains: {cf: {through: [fw]}, cr: {through: [r]}, cn: {through: [nat, fw]}}\n"
+)
+
+
+def steer(text: str) -> str:
+    return f"{STEER}classifiers:\n  - {text}\n"
+
+
+def segment(*texts: str) -> str:
+    lines = "".join(f"  s{number}: {text}\n" for number, text in enumerate(texts, 1))
+    ends = "endpoints: {a: {host: x, labels: {a: b, c: d}}, b: {host: y, labels: {a: b}}, e: {host: z, labels: {c: d}}}"
+    return f"{STEER}{ends}\nsegments:\n{lines}"
+
+
 # id, text (after `version: 1`), path, what, remedy
 CASES = [
     (
@@ -454,6 +472,259 @@ CASES = [
         "does not understand 'teleport'",
         "use a version that does",
     ),
+    (
+        "handover of another mode",
+        "functions: {f: {mode: routed, handover: §original, instances: {a: {host: a}}}}",
+        "functions.f.handover",
+        "the handover is for transparent functions, and 'f' is routed",
+        "remove `handover`",
+    ),
+    (
+        "handover unknown",
+        "functions: {f: {handover: §lable, instances: {a: {host: a}}}}",
+        "functions.f.handover",
+        "'lable' is not known here",
+        "label?",
+    ),
+    (
+        "on_failure unknown",
+        "functions: {f: {on_failure: §drop, instances: {a: {host: a}}}}",
+        "functions.f.on_failure",
+        "'drop' is not known here",
+        "'closed', 'open' or 'reject'",
+    ),
+    ("return a function", FUN + "chains: {c: {through: [fw], return: §fw}}", "chains.c.return", "'fw' is no way", ""),
+    ("return of nothing", FUN + "chains: {c: {through: [fw], return: §[]}}", "chains.c.return", "it is empty", ""),
+    (
+        "return of an unknown function",
+        FUN + "chains: {c: {through: [fw], return: [fw, §wf]}}",
+        "chains.c.return[1]",
+        "no function named 'wf'",
+        "known: fw",
+    ),
+    (
+        "return twice through one",
+        FUN + "chains: {c: {through: [fw], return: [fw, §fw]}}",
+        "chains.c.return[1]",
+        "'fw' is in the way back twice",
+        "once",
+    ),
+    (
+        "transport unknown",
+        FUN + "chains: {c: {through: [fw], transport: §vxlan}}",
+        "chains.c.transport",
+        "'vxlan' is not known here",
+        "vlan?",
+    ),
+    ("flood unknown", "flood: [dhcp, §arp]", "flood[1]", "'arp' is not known here", "'dhcp' or 'multicast'"),
+    ("flood nothing", "flood: §[]", "flood", "it is empty", "at least one"),
+    (
+        "insert unknown",
+        STEER.replace("m: {", "m: {insert: [fw, §ff], "),
+        "networks.m.insert[1]",
+        "named 'ff'",
+        "known: fw",
+    ),
+    ("insert twice", STEER.replace("m: {", "m: {insert: [fw, §fw], "), "networks.m.insert[1]", "in the list twice", ""),
+    ("insert nothing", STEER.replace("m: {", "m: {insert: §[], "), "networks.m.insert", "it is empty", ""),
+    (
+        "insert a translating function",
+        STEER.replace("m: {", "m: {insert: [r, §nat], "),
+        "networks.m.insert[1]",
+        "function 'nat' changes addresses",
+        "a classifier with a chain",
+    ),
+    (
+        "insert at a pool of addresses",
+        STEER.replace("v: {", "v: {insert: §[fw], "),
+        "networks.v.insert",
+        "has no hosts whose traffic could leave it",
+        "the network of the hosts",
+    ),
+    (
+        "insert in a segment",
+        segment("{network: n, cidr: 10.0.0.0/25, insert: [§nat]}"),
+        "segments.s1.insert[0]",
+        "'nat' changes addresses",
+        "",
+    ),
+    ("segment of nothing", segment("§{network: n, insert: [fw]}"), "segments.s1", "found nothing", "one of the two"),
+    (
+        "segment of both",
+        segment("§{network: n, cidr: 10.0.0.0/25, selector: a=b}"),
+        "segments.s1",
+        "a cidr or a selector, found both",
+        "one of the two",
+    ),
+    (
+        "segment with an unknown key",
+        segment("{network: n, §cdir: 10.0.0.0/25}"),
+        "segments.s1.cdir",
+        "unknown key",
+        "did you mean 'cidr'?",
+    ),
+    (
+        "segment without a network",
+        segment("{cidr: 10.0.0.0/25}").replace("  s1", "  §s1"),
+        "segments.s1",
+        "'network' is missing",
+        "add `network",
+    ),
+    ("segment as a word", segment("§kiosks"), "segments.s1", "expected `key: value` pairs", ""),
+    (
+        "segment of an unknown network",
+        segment("{network: §nn, cidr: 10.0.0.0/25}"),
+        "segments.s1.network",
+        "no network named 'nn'",
+        "did you mean 'n'?",
+    ),
+    (
+        "segment of a pool of addresses",
+        segment("{network: §v, selector: a=b}"),
+        "segments.s1.network",
+        "is a pool of service addresses",
+        "kind hosts",
+    ),
+    (
+        "segment outside its network",
+        segment("{network: n, cidr: §10.0.0.0/23}"),
+        "segments.s1.cidr",
+        "10.0.0.0/23 is not inside 10.0.0.0/24",
+        "a part",
+    ),
+    (
+        "segment of the other family",
+        segment("{network: n, cidr: §fd00::/64}"),
+        "segments.s1.cidr",
+        "fd00::/64 is not inside 10.0.0.0/24",
+        "",
+    ),
+    (
+        "two segments of one prefix",
+        segment("{network: n, cidr: 10.0.0.0/25}", "{network: n, cidr: §10.0.0.0/25}"),
+        "segments.s2.cidr",
+        "10.0.0.0/25 is segment 's1' already (p.yaml:11:3)",
+        "a part of the other",
+    ),
+    (
+        "two selectors with a host in common",
+        segment("{network: n, selector: a=b}", "{network: n, selector: c=d}").replace("  s2", "  §s2"),
+        "segments.s2",
+        "host 'x' is in segment 's1' too (p.yaml:11:3), and neither segment is a part",
+        "no host in common",
+    ),
+    (
+        "party of an unknown segment",
+        segment("{network: n, cidr: 10.0.0.0/25}") + "classifiers: [{from: any, to: {segment: §s2}, then: deny}]",
+        "classifiers[0].to.segment",
+        "no segment named 's2'",
+        "known: s1",
+    ),
+    (
+        "after an unknown function",
+        steer("{from: any, to: any, after: §idss, then: deny}"),
+        "classifiers[0].after",
+        "no function named 'idss'",
+        "did you mean 'ids'?",
+    ),
+    (
+        "after a tap",
+        steer("{from: any, to: any, after: §ids, then: deny}"),
+        "classifiers[0].after",
+        "function 'ids' is a tap: it gets copies",
+        "that traffic goes through",
+    ),
+    (
+        "after itself",
+        steer("{from: any, to: any, after: fw, then: {chain: §cf}}"),
+        "classifiers[0].then.chain",
+        "a loop: what comes out of 'fw' comes back to it by chain 'cf'",
+        "to `allow`",
+    ),
+    (
+        "a loop of three",
+        steer(
+            "{from: any, to: any, after: fw, then: {chain: §cr}}\n"
+            "  - {name: x, from: any, to: any, after: r, then: {chain: cn}}"
+        ),
+        "classifiers[0].then.chain",
+        "by chain 'cr' and then chain 'cn' (classifier 'x' after 'r')",
+        "",
+    ),
+    (
+        "dscp unknown",
+        steer("{from: any, to: any, dscp: §af24, then: deny}"),
+        "classifiers[0].dscp",
+        "not a DSCP",
+        "af43",
+    ),
+    ("dscp 64", steer("{from: any, to: any, dscp: [1, §64], then: deny}"), "classifiers[0].dscp[1]", "too large", "63"),
+    ("dscp of nothing", steer("{from: any, to: any, dscp: §[], then: deny}"), "classifiers[0].dscp", "it is empty", ""),
+    ("mark unknown", steer("{from: any, to: any, then: {dscp: §gold}}"), "classifiers[0].then.dscp", "'gold'", "ef"),
+    (
+        "limit without a unit",
+        steer("{from: any, to: any, then: {chain: cf, limit: §50}}"),
+        "classifiers[0].then.limit",
+        "'50' is not a rate",
+        "50Mbps",
+    ),
+    (
+        "limit too small",
+        steer("{from: any, to: any, then: {limit: §999bps}}"),
+        "classifiers[0].then.limit",
+        "less",
+        "1k",
+    ),
+    (
+        "limit too large",
+        steer("{from: any, to: any, then: {limit: §5Tbps}}"),
+        "classifiers[0].then.limit",
+        "more",
+        "4T",
+    ),
+    ("queue below 0", steer("{from: any, to: any, then: {queue: §-1}}"), "classifiers[0].then.queue", "too small", "0"),
+    (
+        "queue beyond HTB",
+        steer("{from: any, to: any, then: {queue: §61440}}"),
+        "classifiers[0].then.queue",
+        "large",
+        "",
+    ),
+    (
+        "marks on deny",
+        steer("{from: any, to: any, then: §{deny: true, limit: 1Mbps, queue: 1}}"),
+        "classifiers[0].then",
+        "what deny meets does not pass: no limit or queue there",
+        "write deny alone",
+    ),
+    (
+        "marks on reject",
+        steer("{from: any, to: any, then: §{reject: true, dscp: ef}}"),
+        "classifiers[0].then",
+        "what reject meets does not pass",
+        "write reject alone",
+    ),
+    (
+        "two verdicts",
+        steer("{from: any, to: any, then: §{chain: cf, allow: true}}"),
+        "classifiers[0].then",
+        "a verdict is one thing, found chain and allow",
+        "keep one",
+    ),
+    (
+        "no verdict",
+        steer("{from: any, to: any, then: §{}}"),
+        "classifiers[0].then",
+        "nothing is written",
+        "allow, deny",
+    ),
+    (
+        "verdict denied",
+        steer("{from: any, to: any, then: {deny: §false}}"),
+        "classifiers[0].then.deny",
+        "false is not known here",
+        "write one of True",
+    ),
     ("duplicate key", "chains: {}\n§chains: {}", "chains", "duplicate key 'chains'", "line 2"),
     ("wrong kind of section", "chains: §[a]", "chains", "expected `key: value` pairs, found a list", ""),
     ("wrong kind of list", "classifiers: §{a: 1}", "classifiers", "expected a list", ""),
@@ -497,25 +768,10 @@ def test_what_is_no_policy_file_at_all(text: str, line: int, what: str) -> None:
 
 # One for every line of the table of what this version does not have.
 ABSENT_CASES = [
-    "§flood: [dhcp]",
-    "§segments: {k: {network: n, cidr: 10.0.0.0/26}}",
-    "networks: {n: {subnet: 10.0.0.0/24, §insert: [fw]}}",
     endpoint("{host: h, drain: §true}"),
-    "functions: {f: {mode: §routed, instances: {a: {host: a}}}}",
-    "functions: {f: {handover: §original, instances: {a: {host: a}}}}",
-    "functions: {f: {on_failure: §open, instances: {a: {host: a}}}}",
     "functions: {f: {§health: {probe: arp}, instances: {a: {host: a}}}}",
-    FUN + "chains: {c: {through: [fw], return: §[fw]}}",
-    FUN + "chains: {c: {through: [fw], transport: §vlan}}",
     FUN + "chains: {c: {through: [fw], spread: §cost}}",
     FUN + "chains: {c: {through: [fw], §require: {latency: 5ms}}}",
-    classifier("{from: {§segment: k}, to: any, then: deny}"),
-    classifier("{from: any, to: {§segment: k}, then: deny}"),
-    classifier("{from: any, to: any, §after: fw, then: deny}"),
-    classifier("{from: any, to: any, then: §reject}"),
-    classifier("{from: any, to: any, then: {chain: c, §limit: 50Mbps}}"),
-    classifier("{from: any, to: any, then: {chain: c, §dscp: af21}}"),
-    classifier("{from: any, to: any, then: {chain: c, §queue: 1}}"),
     service("{network: v, selector: tier=web, ports: [80/tcp], §session_affinity: 10m}"),
     service("{network: v, selector: tier=web, ports: [80/tcp], §prefer: rack}"),
     service("{network: v, selector: tier=web, ports: [80/tcp], §health: {probe: arp}}"),
@@ -536,14 +792,6 @@ def test_what_this_version_does_not_have_is_said_once(text: str, absent: object)
     assert problem.position == place
     assert "is not supported by this version (supported: " in problem.what
     assert problem.remedy == "remove it"
-
-
-@pytest.mark.parametrize("word", ["nsh", "translating"])
-def test_other_modes_are_absent_too(word: str) -> None:
-    with pytest.raises(PolicyError, match=f"'mode: {word}' is not supported by this version"):
-        parse_policy(
-            {"p": f"version: 1\nfunctions: {{f: {{mode: {word}, instances: {{a: {{host: a}}}}}}}}\n"}
-        )
 
 
 def test_expose_to_a_list_is_absent() -> None:
@@ -572,6 +820,34 @@ def test_limits_on_instances(count: int, severity: str | None) -> None:
         assert [item.severity for item in parse_policy({"p": text}).warnings] == (
             [severity] if severity else []
         )
+
+
+def test_a_selector_within_another_is_a_part_of_it() -> None:
+    parse_policy({"p": "version: 1\n" + segment("{network: n, selector: a=b}", "{network: n, selector: 'a=b, c=d'}")})
+    parse_policy({"p": "version: 1\n" + segment("{network: n, selector: a=b}", "{network: m, selector: c=d}")})
+
+
+def test_a_branch_that_only_looks_like_a_loop() -> None:
+    text = steer(
+        "{from: any, to: any, after: fw, then: {chain: cr}}\n  - {from: any, to: {host: h}, after: r, then: allow}"
+    )
+    assert parse_policy({"p": f"version: 1\n{text}"}).warnings == ()
+
+
+def test_what_is_written_and_will_not_happen_is_a_warning() -> None:
+    text, places = unmark(
+        "version: 1\nnetworks: {n: {subnet: 10.0.0.0/24, insert: §[ids]}}\n"
+        "segments: {§s: {network: n, selector: tier=web}}\n"
+        "functions: {ids: {mode: tap, instances: {a: {host: a}}}, fw: {instances: {b: {host: b}}}}\n"
+        "classifiers: [{from: any, to: any, after: §fw, then: deny}]\n",
+        "p",
+    )
+    loaded = parse_policy({"p": text})
+    said = {str(item.position): item.what for item in loaded.warnings}
+    assert set(said) == {str(place) for place in places}
+    assert "only taps are inserted" in said[str(places[0])]
+    assert "the selector 'tier=web' matches no endpoint" in said[str(places[1])]
+    assert "no chain goes through it" in said[str(places[2])]
 
 
 def test_a_selector_that_matches_nothing_is_a_warning() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_policy_file import SMALLEST, WHOLE
+from test_policy_file import BY_EXAMPLE, SMALLEST, STEERING, WHOLE
 from test_topology_file import GOOD
 from test_topology_graph import GML
 
@@ -14,7 +14,9 @@ from controller_app.policy.topology_file import parse_topology
 
 NETWORK = parse_topology(
     "version: 1\nswitches: {s1: {dpid: 1}, s2: {dpid: 2}}\nhosts: {h1: {attach: s1:1, ip: 10.1.0.1}, "
-    "h3: {attach: s2:1}, fw1: {attach: {in: s1:2, out: s2:2}}, ids1: {attach: s1:9}}\n",
+    "h3: {attach: s2:1}, r1: {attach: s2:5, mac: 02:00:00:00:00:01}, n1: {attach: s1:6, vlan: 5}, "
+    "nat1: {attach: {in: s1:7, out: {port: s2:7, ip: 10.2.0.7}}}, "
+    "fw1: {attach: {in: s1:2, out: s2:2}}, ids1: {attach: s1:9}}\n",
     "t",
 )
 GRAPHML = (
@@ -51,7 +53,7 @@ def mutated(draw: st.DrawFn, *texts: str) -> str:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.one_of(st.text(max_size=60), mutated(SMALLEST, WHOLE)))
+@given(st.one_of(st.text(max_size=60), mutated(SMALLEST, WHOLE, STEERING, BY_EXAMPLE)))
 def test_policies(text: str) -> None:
     try:
         loaded = parse_policy({"p": text})
@@ -104,6 +106,14 @@ values = st.recursive(
                         "attach",
                         "in",
                         "out",
+                        "port",
+                        "mac",
+                        "vlan",
+                        "cidr",
+                        "insert",
+                        "return",
+                        "limit",
+                        "dscp",
                         "ends",
                         "id",
                         "selector",
@@ -126,7 +136,9 @@ values = st.recursive(
             "must_understand",
             "tenant",
             "default",
+            "flood",
             "networks",
+            "segments",
             "endpoints",
             "functions",
             "chains",

@@ -27,9 +27,15 @@ def test_the_words_of_the_language_are_in_them() -> None:
     assert policy["additionalProperties"] is False
     assert {"version", "tenant", "networks", "classifiers", "services"} <= set(policy["properties"])
     assert {"from", "to", "then"} <= set(policy["$defs"]["ClassifierSpec"]["properties"])
-    assert policy["$defs"]["FunctionSpec"]["properties"]["mode"]["enum"] == ["transparent", "tap"]
+    modes = policy["$defs"]["FunctionSpec"]["properties"]["mode"]["enum"]
+    assert set(modes) == {"transparent", "routed", "tap", "nsh", "translating"}
+    transports = policy["$defs"]["ChainSpec"]["properties"]["transport"]["enum"]
+    assert set(transports) == {"mac", "vlan", "mpls", "nsh"}
+    then = policy["$defs"]["ClassifierSpec"]["properties"]["then"]["anyOf"]
+    assert then[0] == {"enum": ["allow", "deny", "reject"]}
     topology = json.loads((HERE / "topology.schema.json").read_text())
     assert {"in", "out"} == set(topology["$defs"]["AttachSpec"]["properties"])
+    assert {"port", "mac", "ip"} == set(topology["$defs"]["ArmSpec"]["properties"])
 
 
 def test_references_resolve() -> None:

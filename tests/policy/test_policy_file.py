@@ -17,6 +17,7 @@ from controller_app.model.policy import (
     Network,
     Party,
     Policy,
+    Segment,
     Service,
     ServicePort,
     Tenant,
@@ -82,6 +83,36 @@ services:
     ports: [8080:80/tcp, 9090:90:UDP, 443/tcp]
     expose: everyone
 """
+STEERING = """\
+version: 1
+must_understand: [tunnel-links, after, segments]
+flood: [multicast, dhcp, dhcp]
+networks:
+  clients: {subnet: [10.1.0.0/24, "fd01::/64"], insert: [router, ids]}
+  servers: {subnet: 10.2.0.0/24}
+segments:
+  kiosks: {network: clients, cidr: 10.1.0.128/26, insert: [firewall, ids]}
+  lobby: {network: clients, selector: "place=lobby"}
+endpoints:
+  k1: {host: h1, network: clients, labels: {place: lobby}}
+functions:
+  firewall: {handover: original, on_failure: open, instances: {fw1: {host: fw1}}}
+  router: {mode: routed, on_failure: reject, instances: {r1: {host: r1}}}
+  ids: {mode: tap, instances: {i1: {host: ids1}}}
+  classifier: {mode: nsh, instances: {n1: {host: n1}}}
+  nat: {mode: translating, kind: nat, instances: {nat1: {host: nat1}}}
+chains:
+  there-and-back: {through: [firewall, classifier], return: [ids, router], transport: nsh}
+  out: {through: [router, nat], return: direct, transport: vlan, stickiness: none}
+  marked: {through: [router], transport: mpls}
+classifiers:
+  - {from: {segment: kiosks}, to: {segment: lobby}, then: {chain: there-and-back, limit: 50Mbps, dscp: af21, queue: 1}}
+  - {from: any, to: any, after: classifier, dscp: [ef, 10, CS7, 10], then: {chain: marked}, priority: 5}
+  - {from: {host: h1}, to: any, dscp: voice-admit, then: {allow: true, limit: 1kbps}, priority: 7}
+  - {from: {host: h1}, to: {cidr: 0.0.0.0/0}, dscp: 0, then: {queue: 0}, priority: 6}
+  - {from: {host: h2}, to: any, then: reject, priority: 1}
+  - {from: {host: h2}, to: {host: h1}, then: {reject: true}, priority: 2}
+"""
 
 
 def test_the_smallest_policy() -> None:
@@ -141,6 +172,122 @@ def test_everything_this_version_knows() -> None:
         (ServicePort(8080, 80), ServicePort(9090, 90, "udp"), ServicePort(443, 443)),
         (ip_address("100.1.1.3"),),
     )
+
+
+def test_the_words_of_the_steering_engine() -> None:
+    loaded = parse_policy({"p.yaml": STEERING})
+    tenant = loaded.policy.tenants["default"]
+    assert loaded.warnings == ()
+    assert tenant.flood == ("dhcp", "multicast")
+    assert tenant.networks["clients"].insert == ("router", "ids")
+    assert tenant.networks["servers"].insert == ()
+    assert tenant.segments == {
+        "kiosks": Segment("kiosks", "clients", ip_network("10.1.0.128/26"), None, ("firewall", "ids")),
+        "lobby": Segment("lobby", "clients", None, parse_selector("place=lobby")),
+    }
+    assert tenant.segments["kiosks"].where == Position("p.yaml", 8, 3)
+    assert [(each.mode, each.handover, each.on_failure) for each in tenant.functions.values()] == [
+        ("transparent", "original", "open"),
+        ("routed", "label", "reject"),
+        ("tap", "label", "closed"),
+        ("nsh", "label", "closed"),
+        ("translating", "label", "closed"),
+    ]
+    assert list(tenant.chains.values()) == [
+        Chain("there-and-back", ("firewall", "classifier"), ("ids", "router"), "nsh"),
+        Chain("out", ("router", "nat"), "direct", "vlan", "none"),
+        Chain("marked", ("router",), "symmetric", "mpls"),
+    ]
+    lobby, after, voice, plain, refused, also_refused = tenant.classifiers.values()
+    assert (lobby.source, lobby.destination) == (Party("segment", "kiosks"), Party("segment", "lobby"))
+    assert lobby.then == Verdict("chain", "there-and-back", 50e6, 18, 1)
+    assert (after.after, after.dscp, after.priority) == ("classifier", (46, 10, 56), 5)
+    assert (voice.dscp, voice.then) == ((44,), Verdict("allow", limit=1000.0))
+    assert (plain.dscp, plain.then) == ((0,), Verdict("allow", queue=0))
+    assert refused.then == also_refused.then == Verdict("reject")
+
+
+def test_flood_of_several_files_adds_up() -> None:
+    one, two = "version: 1\nflood: dhcp\n", "version: 1\nflood: [multicast]\n"
+    assert parse_policy({"a": one, "b": two, "c": one}).policy.tenants["default"].flood == ("dhcp", "multicast")
+    assert parse_policy({"a": one}).policy.tenants["default"].flood == ("dhcp",)
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [("cs0", 0), ("CS6", 48), ("af11", 10), ("af21", 18), ("AF43", 38), ("ef", 46), ("voice-admit", 44), ("63", 63)],
+)
+def test_code_points_by_name(written: str, number: int) -> None:
+    """Values of RFC 2474 4.2.2.2, RFC 2597 6, RFC 3246 2.7, RFC 5865 2.3."""
+    text = f"version: 1\nclassifiers: [{{from: any, to: any, dscp: {written}, then: deny}}]\n"
+    assert parse_policy({"p": text}).policy.tenants["default"].classifiers["classifier-1"].dscp == (number,)
+
+
+# The whole language by example, as the design has it, without the words of later versions.
+BY_EXAMPLE = """\
+version: 1
+must_understand: [tunnel-links]
+tenant: blue
+default: allow
+flood: [dhcp]
+networks:
+  clients: {subnet: 10.1.0.0/24, gateway: 10.1.0.254, insert: [edge-firewall]}
+  servers: {subnet: 10.2.0.0/24, gateway: 10.2.0.254}
+  vips:    {subnet: 100.1.1.0/24, kind: service}
+segments:
+  kiosks:  {network: clients, cidr: 10.1.0.128/26, insert: [edge-firewall, ids]}
+endpoints:
+  web1: {host: h3, network: servers, labels: {tier: web, release: stable}, weight: 1, drain: false}
+functions:
+  edge-firewall:
+    kind: firewall
+    mode: transparent
+    handover: label
+    on_failure: closed
+    instances:
+      fw1: {host: fw1, weight: 2}
+      fw2: {host: fw2}
+  ids:
+    kind: ids
+    mode: tap
+    instances: {ids1: {host: ids1}}
+chains:
+  inspect-web:
+    through: [edge-firewall, ids]
+    return: symmetric
+    transport: mac
+    stickiness: connection
+    spread: weight
+classifiers:
+  - name: clients-to-web
+    from: {network: clients}
+    to: {service: app-svc}
+    traffic: [tcp/80, tcp/8000-8999]
+    after: ids
+    then: {chain: inspect-web, limit: 50Mbps, dscp: af21}
+    priority: 100
+services:
+  app-svc:
+    network: vips
+    ip: 100.1.1.3
+    selector: "tier=web, release in (stable, canary), !drained"
+    ports: [8080:80/tcp]
+    expose: everyone
+"""
+
+
+def test_the_whole_language_by_example() -> None:
+    with pytest.raises(PolicyError) as caught:
+        parse_policy({"p": BY_EXAMPLE})
+    (problem,) = caught.value.diagnostics  # nothing but that its `ids` is a tap
+    assert str(problem) == (
+        "p:39:12: classifiers[0].after: function 'ids' is a tap: it gets copies, and nothing comes out of it; "
+        "name a function that traffic goes through, or give this one another mode"
+    )
+    loaded = parse_policy({"p": BY_EXAMPLE.replace("    after: ids\n", "")})
+    assert loaded.warnings == ()
+    tenant = loaded.policy.tenants["blue"]
+    assert tenant.classifiers["clients-to-web"].then == Verdict("chain", "inspect-web", 50e6, 18)
 
 
 def test_json_is_the_same_policy() -> None:

@@ -22,13 +22,19 @@ switches:
 links:
   - [s1:1, s2:1]
   - {ends: [s1:2, s2:2], latency: 2ms, bandwidth: 10Gbps, cost: 10}
-  - {ends: [s1:vx2, 3:vx1], kind: tunnel, latency: 50us, bandwidth: 1.5Mbps}
+  - {ends: [s1:vx2, 3:vx1], kind: tunnel, latency: 50us, bandwidth: 1.5Mbps, mtu: 1450}
 hosts:
   h1:  {attach: s1:3, ip: 10.1.0.11, mac: 02-00-00-00-01-AA}
   h2:  {attach: s1:4, ip: [10.1.0.12, "fd01::12"]}
   fw1: {attach: {in: s2:3, out: s1:9}}
   ids: {attach: {in: s2:4}}
   wan: {attach: s2:9, prefixes: [0.0.0.0/0, "::/0"]}
+  tag: {attach: s1:4, vlan: 4094}
+  rtr:
+    attach:
+      in: {port: s2:5, mac: 02:00:00:00:03:01, ip: 10.1.0.3}
+      out: {port: s1:10, mac: 02:00:00:00:03:02, ip: [10.2.0.3]}
+  nat: {attach: {in: s2:6, out: {port: s1:11, ip: 10.2.0.4}}, mac: 02:00:00:00:04:01}
 """
 
 
@@ -42,14 +48,37 @@ def test_everything_this_version_knows() -> None:
     assert topology.links == (
         Link(End("s1", 1), End("s2", 1)),
         Link(End("s1", 2), End("s2", 2), 0.002, 1e10, 10),
-        Link(End("s1", "vx2"), End("3", "vx1"), 5e-5, 1.5e6, kind="tunnel"),
+        Link(End("s1", "vx2"), End("3", "vx1"), 5e-5, 1.5e6, kind="tunnel", mtu=1450),
     )
     assert topology.hosts == {
-        "h1": Host("h1", {"": End("s1", 3)}, (ip_address("10.1.0.11"),), "02:00:00:00:01:aa"),
-        "h2": Host("h2", {"": End("s1", 4)}, (ip_address("10.1.0.12"), ip_address("fd01::12"))),
+        "h1": Host(
+            "h1", {"": End("s1", 3)}, (ip_address("10.1.0.11"),), "02:00:00:00:01:aa", declared=True
+        ),
+        "h2": Host(
+            "h2", {"": End("s1", 4)}, (ip_address("10.1.0.12"), ip_address("fd01::12")), declared=True
+        ),
         "fw1": Host("fw1", {"in": End("s2", 3), "out": End("s1", 9)}),
         "ids": Host("ids", {"in": End("s2", 4)}),
-        "wan": Host("wan", {"": End("s2", 9)}, prefixes=(ip_network("0.0.0.0/0"), ip_network("::/0"))),
+        "wan": Host(
+            "wan", {"": End("s2", 9)}, prefixes=(ip_network("0.0.0.0/0"), ip_network("::/0")), declared=True
+        ),
+        "tag": Host("tag", {"": End("s1", 4)}, vlan=4094),
+        "rtr": Host(
+            "rtr",
+            {"in": End("s2", 5), "out": End("s1", 10)},
+            (ip_address("10.1.0.3"),),
+            "02:00:00:00:03:01",
+            out_mac="02:00:00:00:03:02",
+            out_ips=(ip_address("10.2.0.3"),),
+            declared=True,
+        ),
+        "nat": Host(
+            "nat",
+            {"in": End("s2", 6), "out": End("s1", 11)},
+            mac="02:00:00:00:04:01",
+            out_ips=(ip_address("10.2.0.4"),),
+            declared=True,
+        ),
     }
     assert topology.switches["s2"].where == Position("t.yaml", 4, 3)
     assert topology.links[1].where == Position("t.yaml", 8, 5)
@@ -254,6 +283,60 @@ CASES = [
         "bits set",
         "10.0.0.0/8",
     ),
+    ("mtu too small", S + "links: [{ends: [s1:1, s2:1], mtu: §500}]", "links[0].mtu", "500 is too small", "576"),
+    ("mtu with a unit", S + "links: [{ends: [s1:1, s2:1], mtu: §1500B}]", "links[0].mtu", "a whole number", "digits"),
+    ("vlan 0", host("{attach: s1:1, vlan: §0}"), "hosts.h.vlan", "0 is too small", "least is 1"),
+    ("vlan 4095", host("{attach: s1:1, vlan: §4095}"), "hosts.h.vlan", "4095 is too large", "most is 4094"),
+    (
+        "hosts with one vlan at one port",
+        S + "hosts: {a: {attach: s1:1, vlan: 7}, b: {attach: §s1:1, vlan: 7}}",
+        "hosts.b.attach",
+        "port s1:1 is used by host 'a' already",
+        "or give the hosts a `vlan` each",
+    ),
+    (
+        "host with a vlan at the port of a link",
+        S + "links: [[s1:1, s2:1]]\nhosts: {a: {attach: §s1:1, vlan: 7}}",
+        "hosts.a.attach",
+        "port s1:1 is used by a link already",
+        "use each port once",
+    ),
+    (
+        "MAC at both places",
+        host("{attach: {in: {port: s1:1, mac: §02:00:00:00:00:01}}, mac: 02:00:00:00:00:02}"),
+        "hosts.h.attach.in.mac",
+        "host 'h' has its mac written at t.yaml:4:",
+        "keep one",
+    ),
+    (
+        "addresses at both places",
+        host("{attach: {in: {port: s1:1, ip: §10.0.0.1}, out: s1:2}, ip: 10.0.0.1}"),
+        "hosts.h.attach.in.ip",
+        "host 'h' has its ip written at t.yaml:4:",
+        "keep one",
+    ),
+    ("arm without a port", host("{attach: {§in: {mac: 02:00:00:00:00:01}}}"), "hosts.h.attach.in", "'port' is m", ""),
+    (
+        "arm with an unknown key",
+        host("{attach: {in: s1:1, out: {port: s1:2, §macs: 02:00:00:00:00:01}}}"),
+        "hosts.h.attach.out.macs",
+        "unknown key",
+        "did you mean 'mac'?",
+    ),
+    (
+        "arms at one port, long form",
+        host("{attach: §{in: {port: s1:1}, out: {port: s1:1}}}"),
+        "hosts.h.attach",
+        "both arms are at s1:1",
+        "",
+    ),
+    (
+        "long arm at a taken port",
+        S + "hosts: {a: {attach: s1:1}, b: {attach: {in: {port: §s1:1}}}}",
+        "hosts.b.attach.in",
+        "port s1:1 is used by host 'a' already",
+        "",
+    ),
     ("switch name", "switches: {§a b: {dpid: 1}}", "switches.a b", "'a b' is not a name", ""),
     ("longitude", "switches: {s1: {dpid: 1, longitude: §200}}", "switches.s1.longitude", "too large", "180"),
 ]
@@ -270,6 +353,20 @@ def test_refused_at_its_place(text: str, path: str, what: str, remedy: str) -> N
     assert (str(problem.position), problem.path) == (str(place), path), problem
     assert what in problem.what
     assert remedy in problem.remedy
+
+
+def test_hosts_with_different_tags_share_a_port() -> None:
+    hosts = "{a: {attach: s1:1, vlan: 7}, b: {attach: s1:1}, c: {attach: s1:1, vlan: 8}}"
+    topology = parse_topology(f"version: 1\n{S}hosts: {hosts}\n", "t")
+    assert [host.vlan for host in topology.hosts.values()] == [7, None, 8]
+    assert {host.attach[""] for host in topology.hosts.values()} == {End("s1", 1)}
+
+
+def test_an_arm_has_what_is_its_own() -> None:
+    hosts = parse_topology(GOOD, "t").hosts
+    assert (hosts["rtr"].arm_mac("in"), hosts["rtr"].arm_mac("out")) == ("02:00:00:00:03:01", "02:00:00:00:03:02")
+    assert hosts["nat"].arm_mac("out") == "02:00:00:00:04:01"
+    assert hosts["nat"].arm_ips("out") == (ip_address("10.2.0.4"),)
 
 
 def test_a_faulty_section_does_not_make_everything_in_it_unknown() -> None:

@@ -54,7 +54,7 @@ def test_class_or_key(script: Path, name: str, capsys: pytest.CaptureFixture[str
     }
     assert topology.hosts == {
         "fw1": Host("fw1", {"in": End("s1", 4), "out": End("edge-12", 4)}),
-        "h1": Host("h1", {"": End("s1", 1)}, (ip_address("10.0.0.5"),), "02:00:00:00:00:01"),
+        "h1": Host("h1", {"": End("s1", 1)}, (ip_address("10.0.0.5"),), "02:00:00:00:00:01", declared=True),
         "h2": Host("h2", {"": End("edge-12", 3)}),
     }
     out, err = capsys.readouterr()

@@ -67,7 +67,7 @@ def policies(draw: st.DrawFn) -> Policy:
     classifiers = {}
     for number in range(draw(st.integers(1, 5))):
         wanted = Classifier(f"c{number}", draw(parties), draw(targets), draw(verdicts),
-                            tuple(draw(st.lists(traffic, max_size=2))), draw(st.integers(0, 4)))
+                            tuple(draw(st.lists(traffic, max_size=2))), priority=draw(st.integers(0, 4)))
         classifiers[wanted.name] = wanted
     tenant: Tenant = replace(BASE, chains=CHAINS, classifiers=classifiers, default_allow=draw(st.booleans()))
     return Policy({"default": tenant})

@@ -8,7 +8,7 @@ import pytest
 from dummy_ovs import DummyOvs, missing
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from strategies import flows, groups
+from strategies import METERS, flows, groups, meters
 
 from controller_app.model.flow import (
     CT_INV,
@@ -16,12 +16,16 @@ from controller_app.model.flow import (
     Action,
     Clone,
     Ct,
+    EncapNsh,
     Flow,
     Group,
+    MeterConfig,
     Move,
     Nat,
     Output,
+    PushVlan,
     SetField,
+    SwitchState,
     full_mask,
     match,
 )
@@ -29,10 +33,13 @@ from controller_app.pipeline.ofctl import (
     OfctlError,
     format_flow,
     format_group,
+    format_meter,
+    format_meters,
     parse_flow,
     parse_flows,
     parse_group,
     parse_groups,
+    parse_meters,
 )
 from controller_app.pipeline.ofctl_names import FRAGMENTS
 
@@ -40,6 +47,8 @@ from controller_app.pipeline.ofctl_names import FRAGMENTS
 def sayable(flow: Flow) -> bool:
     """Whether ovs-ofctl has words for a flow, and Open vSwitch takes it."""
     for field, value, mask in flow.match:
+        if field == "nsh_c1":
+            return False  # matched, but left out of what is printed
         if field == "ip_frag" and (value, mask) not in FRAGMENTS.values():
             return False
         if FIELD_BITS[field] == 128 and field != "ct_label" and mask >> 112 not in (0xFFFF, 0) \
@@ -77,6 +86,12 @@ def test_a_group_is_read_back_as_it_was_written(group: Group) -> None:
     assert parse_group(format_group(group)) == group
 
 
+@given(st.lists(meters(), unique_by=lambda meter: meter.id))
+def test_meters_are_read_back_as_they_were_written(wanted: list[MeterConfig]) -> None:
+    state = SwitchState(meters={meter.id: meter for meter in wanted})
+    assert {meter.id: meter for meter in parse_meters(format_meters(state))} == state.meters
+
+
 @pytest.fixture(scope="module")
 def ovs() -> Iterator[DummyOvs]:
     if missing():
@@ -86,6 +101,8 @@ def ovs() -> Iterator[DummyOvs]:
             started.add_bridge("s1", dpid=1)
             for port in range(1, 4):
                 started.add_port("s1", f"p{port}", port)
+        for meter in METERS:
+            started.ofctl("add-meter", "s1", format_meter(meter))
         yield started
 
 
@@ -105,6 +122,62 @@ def test_a_switch_says_what_it_was_told(ovs: DummyOvs, wanted: list[Flow], data:
     assert sorted(parse_groups(ovs.ofctl("dump-groups", "s1")), key=lambda group: group.id) == held
     found = {flow.key: flow for flow in parse_flows(ovs.ofctl("dump-flows", "s1"))}
     assert found == {flow.key: flow for flow in wanted}
+
+
+@pytest.mark.parametrize("version", ["OpenFlow13", "OpenFlow15"])
+def test_every_new_word_is_said_back(ovs: DummyOvs, version: str) -> None:
+    wanted = {flow.key: flow for flow in parse_flows(CARRIED)}
+    ovs.ofctl("del-flows", "s1")
+    ovs.ofctl("add-flows", "s1", "-", stdin=lines(map(format_flow, wanted.values())))
+    assert {flow.key: flow for flow in parse_flows(ovs.ofctl("dump-flows", "s1", version=version))} == wanted
+    assert sorted(parse_meters(ovs.ofctl("dump-meters", "s1", version=version)), key=lambda meter: meter.id) == list(
+        METERS)
+
+
+CARRIED = """
+table=1,priority=1,actions=meter:1,push_vlan:0x8100,set_field:0x1123->vlan_vid,set_queue:3,output:1,pop_vlan,output:2
+table=1,priority=2,dl_vlan=5,actions=pop_vlan,push_vlan:0x8100,load:0x3005->NXM_OF_VLAN_TCI[],goto_table:4
+table=1,priority=3,actions=push_mpls:0x8847,set_field:77->mpls_label,push_mpls:0x8847,load:3->OXM_OF_MPLS_LABEL[0..3]
+table=1,priority=4,mpls,mpls_label=1001,mpls_bos=0,actions=pop_mpls:0x8847,goto_table:2
+table=1,priority=5,mpls,mpls_bos=1,actions=pop_mpls:0x0800,set_field:5->ip_dscp
+table=1,priority=6,actions=encap(nsh(md_type=1)),encap(ethernet),set_field:0x1234->nsh_spi,set_field:254->nsh_si,set_field:5->nsh_c1,set_field:02:00:00:00:00:07->eth_dst,output:2
+table=1,priority=7,dl_type=0x894f,nsh_spi=0x1234,nsh_si=255,actions=dec_nsh_ttl,load:1->NXOXM_NSH_SPI[0],move:NXOXM_NSH_SPI[0..15]->NXM_NX_REG1[0..15]
+table=1,priority=8,dl_type=0x894f,nsh_si=4,actions=decap(),decap(),resubmit(,2)
+table=1,priority=9,actions=multipath(symmetric_l3l4+udp,0,modulo_n,256,0,NXM_NX_REG7[8..15]),goto_table:2
+table=1,priority=10,ip,actions=conjunction(7,1/2),conjunction(8,3/3)
+table=1,priority=11,conj_id=7,ip,actions=output:1
+table=1,priority=12,ip,ip_dscp=10,nw_ttl=5,actions=set_field:11->ip_dscp,set_field:9->nw_ttl,load:3->NXM_NX_IP_TTL[0..3],load:5->OXM_OF_IP_DSCP[1..3]
+table=1,priority=13,ipv6,nw_frag=later,nw_tos=40,actions=clone(push_vlan:0x8100,output:1),output:2
+""".strip().splitlines()
+
+
+def test_set_fields_of_parts_of_the_tag_and_encapsulation_in_the_usual_order_are_read_too() -> None:
+    (flow,) = parse_flows("actions=push_vlan:0x8100,set_field:4387->vlan_vid,set_field:3->vlan_pcp,"
+                          "load:0x5->OXM_OF_VLAN_VID[]")
+    assert flow.actions == (PushVlan(), SetField("vlan_tci", 0x1123, 0x1FFF), SetField("vlan_tci", 0x6000, 0xE000),
+                            SetField("vlan_tci", 5, 0xFFF))
+    (flow,) = parse_flows("actions=encap(nsh(md_type=1)),set_field:0x1234->nsh_spi,encap(ethernet),output:2")
+    assert flow.actions == (EncapNsh(), SetField("nsh_spi", 0x1234, 0xFFFFFF), Output(2))
+
+
+def test_meters_as_they_are_dumped() -> None:
+    text = """OFPST_METER_CONFIG reply (OF1.3) (xid=0x2):
+meter=65536 kbps stats bands=
+type=drop rate=1000
+
+meter=5 pktps burst bands=
+type=drop rate=10 burst_size=200
+"""
+    assert parse_meters(text) == [MeterConfig(65536, 1000, 0), MeterConfig(5, 10, 200, packets=True)]
+
+
+@pytest.mark.parametrize("text", [
+    "meter=5 kbps bands=\ntype=dscp_remark rate=5 prec_level=1", "meter=5 kbps bands=",
+    "meter=5 kbps bands=\ntype=drop rate=5\ntype=drop rate=6", "kbps bands= type=drop rate=5",
+    "meter=x kbps bands= type=drop rate=5"])
+def test_meters_that_are_not_known(text: str) -> None:
+    with pytest.raises(OfctlError):
+        parse_meters(text)
 
 
 def lines(texts: Iterable[str]) -> str:
@@ -128,7 +201,15 @@ def test_a_dump_of_foreign_flows_with_port_names() -> None:
 
 
 @pytest.mark.parametrize(("line", "named"), [
-    ("nw_ttl=5,actions=drop", "nw_ttl"),
+    ("nw_ecn=1,actions=drop", "nw_ecn"),
+    ("ip,nw_tos=5,actions=drop", "nw_tos=5"),
+    ("actions=push_vlan:0x88a8", "push_vlan:0x88a8"),
+    ("actions=encap(mpls)", "encap(mpls)"),
+    ("actions=decap(),output:1", "decap()"),
+    ("actions=multipath(eth_src,50,modulo_n,1,0,NXM_NX_REG0[])", "eth_src"),
+    ("actions=multipath(symmetric_l3l4+udp,0,modulo_n,256,0,NXM_NX_REG0[])", "8 bits"),
+    ("actions=conjunction(1)", "conjunction"),
+    ("actions=enqueue:1:4", "enqueue"),
     ("ip,actions=learn(table=1)", "learn"),
     ("actions=set_field:5->tun_id", "tun_id"),
     ("actions=load:5->NXM_NX_TUN_ID[]", "NXM_NX_TUN_ID"),

@@ -6,9 +6,12 @@ from ipaddress import ip_address
 
 from controller_app.model.flow import CT_EST, CT_NEW, CT_RPL, CT_TRK, FlowState, SwitchState
 from controller_app.model.topology import End, Host, Link, Switch, Topology
+from controller_app.modes.tap import Tap
+from controller_app.modes.transparent import Transparent
 from controller_app.pipeline.ofctl import parse_state
 from controller_app.verification.conntrack import Connections
 from controller_app.verification.packet import TCP, Packet, ip_packet, ports, reply_to
+from controller_app.verification.players import Player
 from controller_app.verification.walk import Network, Walk, walk_from, walk_packet
 
 
@@ -185,7 +188,7 @@ def test_ct_state_of_a_conversation() -> None:
     assert states == [1, 1, 1, 1]
 
 
-def line(functions: dict[str, str], flows: dict[str, str]) -> Network:
+def line(functions: dict[str, Player], flows: dict[str, str]) -> Network:
     """h1 - s1 - s2 - h2, with a two-armed box f (ports 11 and 12) on s1 and a tap on s2 (port 13)."""
     topology = Topology({name: Switch(name, number) for number, name in enumerate(("s1", "s2"), 1)},
                         (Link(End("s1", 2), End("s2", 2)),),
@@ -196,7 +199,7 @@ def line(functions: dict[str, str], flows: dict[str, str]) -> Network:
     return Network(topology, state, functions)
 
 
-PLAYED = {"f": "transparent", "tap": "tap"}
+PLAYED: dict[str, Player] = {"f": Transparent(), "tap": Tap()}
 
 
 def test_functions_are_played_and_links_forget_registers() -> None:

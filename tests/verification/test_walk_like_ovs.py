@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from ipaddress import IPv4Address
 
 import pytest
-from dummy_ovs import DummyOvs, missing
+from dummy_ovs import DummyOvs
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from scapy.layers.inet import IP, TCP
-from scapy.layers.l2 import Ether
+from like_ovs import PORTS, disagreement, one_switch
 
 from controller_app.model.flow import (
     CT_EST,
@@ -38,15 +35,9 @@ from controller_app.model.flow import (
     ToGroup,
     match,
 )
-from controller_app.model.topology import End, Host, Topology
-from controller_app.pipeline.ofctl import format_state
-from controller_app.verification.conntrack import Connections
-from controller_app.verification.packet import Packet, mac_text, packet
-from controller_app.verification.walk import Network, walk_packet
+from controller_app.verification.packet import Packet, packet
 
-PORTS = (1, 2, 3, 4)
 LAST_TABLE = 4
-TOPOLOGY = Topology({}, (), {f"h{port}": Host(f"h{port}", {"": End("s1", port)}) for port in PORTS})
 FULL = {"reg0": 0xFFFFFFFF, "reg1": 0xFFFFFFFF, "eth_dst": (1 << 48) - 1, "eth_src": (1 << 48) - 1}
 
 tables = st.integers(0, LAST_TABLE)
@@ -153,61 +144,15 @@ def frame(sport: int, reply: bool) -> Packet:
     return packet(**fields)
 
 
-def wire(fields: Packet) -> bytes:
-    ether = Ether(src=mac_text(fields["eth_src"]), dst=mac_text(fields["eth_dst"]), type=0x0800)
-    ip = IP(src=str(IPv4Address(fields["ipv4_src"])), dst=str(IPv4Address(fields["ipv4_dst"])), ttl=fields["ttl"])
-    tcp = TCP(sport=fields["tcp_src"], dport=fields["tcp_dst"], flags=fields["tcp_flags"], seq=100, ack=101)
-    return bytes(ether / ip / tcp / b"0123456789")
-
-
 @pytest.fixture(scope="module")
 def ovs() -> Iterator[DummyOvs]:
-    if missing():
-        pytest.skip(missing() or "")
-    with DummyOvs() as started:
-        with started.transaction():
-            started.add_bridge("s1", dpid=1)
-            for port in PORTS:
-                started.add_port("s1", f"p{port}", port, tx_pcap=True)
+    with one_switch() as started:
         yield started
-
-
-def disagreement(ovs: DummyOvs, state: SwitchState) -> str | None:
-    """Send a few packets to both and say where they differ."""
-    flows, groups = format_state(state)
-    ovs.ofctl("del-flows", "s1")
-    ovs.ofctl("del-groups", "s1")
-    ovs.appctl("dpctl/flush-conntrack")
-    ovs.ofctl("add-groups", "s1", "-", stdin=groups)
-    ovs.ofctl("add-flows", "s1", "-", stdin=flows)
-    ovs.appctl("revalidator/purge")  # what the datapath cached of the flows before
-    network = Network(TOPOLOGY, {"s1": state})
-    connections = Connections()
-    for in_port, sport, reply in SENT:
-        sent = frame(sport, reply)
-        walk = walk_packet(network, sent, ("s1", in_port), connections=connections)[0]
-        connections = walk.connections
-        expected = Counter((fate.host, wire(fate.packet)) for fate in walk.of("delivered"))
-        ovs.receive(f"p{in_port}", wire(sent))
-        found: Counter[tuple[str | None, bytes]] = Counter()
-        for _ in range(25):  # half a second at most; what should not come had 20 ms to come
-            for first, port in enumerate(PORTS):
-                found.update((f"h{port}", data) for data in ovs.sent(f"p{port}", 0 if first else None))
-            if found.total() >= expected.total():
-                break
-        if found != expected:
-            return f"{in_port} {sport} {reply}: only OVS: {_say(found - expected)}; only walked: " \
-                   f"{_say(expected - found)}\n{flows}{groups}"
-    return None
-
-
-def _say(frames: Counter[tuple[str | None, bytes]]) -> list[str]:
-    return [f"{host} {Ether(data).summary()} {Ether(data).dst} ttl {Ether(data)[IP].ttl}"
-            for host, data in frames.elements()]
 
 
 @settings(max_examples=25, derandomize=True, deadline=None, phases=[Phase.explicit, Phase.generate],
           suppress_health_check=list(HealthCheck))
 @given(states())
 def test_open_vswitch_does_the_same(ovs: DummyOvs, state: SwitchState) -> None:
-    assert disagreement(ovs, state) is None
+    frames = [(in_port, frame(sport, reply)) for in_port, sport, reply in SENT]
+    assert disagreement(ovs, state, frames) is None

@@ -1,0 +1,104 @@
+"""What modes share: handing a packet over at its waypoint, and knowing it again when it comes back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from controller_app.model.flow import Action, Ct, Move
+from controller_app.pipeline import labels
+from controller_app.pipeline.build import Fields, Rules, put
+from controller_app.pipeline.labels import IS_LABEL, both
+from controller_app.pipeline.tables import FROM, IP, IPV6, RESUMED, TENANT
+
+if TYPE_CHECKING:
+    from controller_app.pipeline.views import ArmView, InstanceView, World
+
+# The exit is remembered with the path, since it may be a provider that was chosen. Answers go to the client, whom
+# their address names: they leave it alone.
+_REMEMBER = {
+    False: (Move(labels.CHOSEN_IN_LABEL, labels.CHOSEN), put(labels.CHOSEN_VALID, 1)),
+    True: (Move(labels.PATH, labels.CHOSEN_PATH), put(labels.CHOSEN_VALID, 1)),
+}
+
+
+def at(arm: ArmView) -> tuple[int, int]:
+    """Match: the label says this arm comes next."""
+    return both(IS_LABEL, labels.bits(labels.WAYPOINT, arm.waypoint))
+
+
+def hand_over(
+    world: World,
+    rules: Rules,
+    instance: InstanceView,
+    arm: ArmView,
+    actions: tuple[Action, ...],
+    goto: str | None = None,
+) -> None:
+    """At the arm's waypoint, run `actions`. Where a packet comes back without its label and the edges remember
+    its path, its path is remembered here too."""
+    rules.add("deliver", "exact", instance.owner, actions, goto, eth_dst=at(arm))
+    if instance.brings_label:
+        return
+    for view in world.lists_through.get((instance.tenant, instance.function), ()):
+        zone = world.zones.get((instance.into.waypoint, view.key))
+        if zone is None:
+            continue
+        for path, steps in view.paths.items():
+            if instance not in steps:
+                continue
+            for backward in (False, True):
+                if instance.entry(backward) != arm:
+                    continue
+                chosen = labels.bits(labels.PATH, path), labels.bits(labels.BACKWARD, int(backward))
+                for eth_type in (IP, IPV6):
+                    rules.add(
+                        "deliver",
+                        "exact",
+                        instance.owner,
+                        (Ct(zone=zone, commit=True, exec=_REMEMBER[backward]), *actions),
+                        goto,
+                        plus=1,
+                        eth_dst=both(at(arm), *chosen),
+                        eth_type=eth_type,
+                    )
+
+
+def take_back_labelled(world: World, rules: Rules, instance: InstanceView, arm: ArmView) -> None:
+    """What comes out with its label goes on; nothing else comes out."""
+    del world
+    go_on(rules, instance, arm)
+    rules.add("admission", "refuse", instance.owner, in_port=arm.port)
+    rules.add(
+        "admission",
+        "trusted",
+        instance.owner,
+        (put(FROM, arm.waypoint),),
+        "branch",
+        in_port=arm.port,
+        eth_dst=IS_LABEL,
+    )
+
+
+def go_on(rules: Rules, instance: InstanceView, arm: ArmView) -> None:
+    """What no classifier for what comes out of the function takes goes on along its path."""
+    rules.add("branch", "learn", instance.owner, goto="advance", reg6=labels.bits(FROM, arm.waypoint))
+
+
+def take_back_unlabelled(world: World, rules: Rules, instance: InstanceView, arm: ArmView) -> None:
+    """What comes out is addressed and classified again. Nothing but IP comes out, and what the function says
+    for itself (`edge.admit`)."""
+    if not instance.mode.is_host:
+        rules.add("admission", "refuse", instance.owner, in_port=arm.port)
+    source: Fields = {"eth_src": arm.mac} if instance.mode.is_host and arm.mac is not None else {}
+    known = put(TENANT, world.tenants[instance.tenant]), put(FROM, arm.waypoint), put(RESUMED, 1)
+    for eth_type in (IP, IPV6):
+        rules.add(
+            "admission",
+            "known" if instance.mode.is_host else "trusted",
+            instance.owner,
+            known,
+            "addressing",
+            in_port=arm.port,
+            eth_type=eth_type,
+            **source,
+        )

@@ -1,0 +1,228 @@
+"""Putting the rules of every switch together from parts, so that a part which did not change is not made again.
+
+A switch holds: what its place in the network asks for, the classifiers that packets entering there can meet, what its
+functions need, and one block of rules for each list of functions and service that its packets can choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from controller_app.model.flow import Flow, FlowKey, MeterConfig, SwitchState
+from controller_app.pipeline.admission import admit
+from controller_app.pipeline.answers import respond
+from controller_app.pipeline.build import PipelineError, Rules
+from controller_app.pipeline.choose import always, choice_name, choose, forget, pin, pin_providers, resume
+from controller_app.pipeline.classify import Choices, Classification, sources
+from controller_app.pipeline.edge import address, leave, untranslate
+from controller_app.pipeline.fits import fits
+from controller_app.pipeline.flood import flood, tree
+from controller_app.pipeline.functions import advance, restore, serve
+from controller_app.pipeline.memory import Memory
+from controller_app.pipeline.shared import Shared
+from controller_app.pipeline.transit import transit
+from controller_app.pipeline.views import ArmView, InstanceView, ListView, ServiceView, World
+
+
+class Assembly:
+    """One compile's rules, by switch. objects: numbers for cookies."""
+
+    def __init__(self, world: World, objects: Mapping[str, int], memory: Memory) -> None:
+        self._world, self._objects, self._memory = world, objects, memory
+        self._parts: dict[str, list[Rules]] = {switch: [] for switch in world.topology.switches}
+        self._classified: dict[str, Mapping[FlowKey, Flow]] = {}
+        self._meters: dict[str, tuple[MeterConfig, ...]] = {}
+        self._place_all()
+        self._serve_all()
+
+    # -- its place in the network ----------------------------------------------------------------------------
+
+    def _place_all(self) -> None:
+        world = self._world
+        token = self._memory.part("place", self._depends(), object)
+        shared, ports = Shared(world, self._objects), tree(world)
+        for switch, parts in self._parts.items():
+            source = token, switch in world.starts, world.resumes.get(switch)
+            parts.append(
+                self._memory.part(("base", switch), source, self._base, switch, shared, ports.get(switch, ()))
+            )
+
+    def _base(self, switch: str, shared: Shared, ports: tuple[int, ...]) -> Rules:
+        world, rules = self._world, self._empty(switch)
+        admit(world, rules, switch)
+        if switch in world.hosts_of:
+            respond(world, rules, switch, shared)
+            untranslate(world, rules, switch)
+            leave(world, rules, switch)
+        if switch in world.starts:
+            address(world, rules, switch, shared)
+            fits(world, rules, switch)
+            always(rules)
+        transit(world, rules, switch)
+        flood(world, rules, switch, ports)
+        return rules
+
+    def _depends(self) -> tuple[object, ...]:
+        """What the base of any switch is made of: neither functions nor classifiers."""
+        world = self._world
+        return (
+            world.topology.switches,
+            world.topology.links,
+            world.hosts,
+            world.blocks,
+            world.tenants,
+            world.switch_numbers,
+            world.floods,
+            {view.transport for view in world.lists.values()},
+            {key: (view.id, view.ips, view.service.ports, view.providers) for key, view in world.services.items()},
+            {name: (tenant.networks, tenant.flood) for name, tenant in world.policy.tenants.items()},
+            {n: number for n, number in self._objects.items() if not n.startswith(("classifiers/", "chains/"))},
+        )
+
+    # -- its functions ---------------------------------------------------------------------------------------
+
+    def _serve_all(self) -> None:
+        world, part = self._world, self._memory.part
+        for instance in world.served:
+            lists = world.lists_through.get((instance.tenant, instance.function), ())
+            paths = [
+                (view.key, view.paths, world.zones.get((instance.into.waypoint, view.key)))
+                for view in lists
+                if instance.depends_on_paths
+            ]
+            source = instance, paths, world.branches(instance)
+            for arm in instance.arms:
+                self._parts[arm.switch].append(
+                    part(("serve", arm.switch, arm.port), source, self._serve, instance, arm)
+                )
+        for view in world.lists.values():
+            for path in view.paths:
+                for backward in (False, True):
+                    steps = view.steps(path, backward)
+                    name = "advance", view.key, path, backward
+                    for switch, rules in part(name, steps, advance, self._objects, view, path, backward):
+                        self._parts[switch].append(rules)
+        hosts = [(host.waypoint, host.mac, host.host) for host in world.hosts.values()]
+        for switch in world.restores_at:
+            self._parts[switch].append(part("restore", hosts, self._restore))
+        for switch in {arm.switch for instance in world.served for arm in instance.arms}:
+            here = [(i, world.lists_through.get((i.tenant, i.function))) for i in world.served_at[switch]]
+            self._parts[switch].append(part(("resume", switch), (here, world.zones), self._resume, switch))
+
+    def _serve(self, instance: InstanceView, arm: ArmView) -> Rules:
+        rules = self._empty(arm.switch)
+        serve(self._world, rules, instance, arm)
+        return rules
+
+    def _restore(self) -> Rules:
+        rules = self._empty("every switch that restores addresses")
+        restore(self._world, rules)
+        return rules
+
+    def _resume(self, switch: str) -> Rules:
+        rules = self._empty(switch)
+        resume(self._world, rules, switch)
+        return rules
+
+    # -- what its packets can meet ---------------------------------------------------------------------------
+
+    def classified(self, classification: Classification) -> dict[str, Choices]:
+        """Add the classifiers. Returns, by switch, what packets can have to choose there."""
+        world = self._world
+        after = {switch: self._empty(switch) for switch in world.served_at}
+        branched = classification.branch(world, after)
+        for switch, rules in after.items():
+            if rules.flows or rules.meters:
+                self._parts[switch].append(rules)
+        here = sources(world)
+        choices: dict[str, Choices] = {}
+        for switch in world.topology.switches:
+            if switch not in world.starts:
+                continue
+            found = classification.at(switch, here.get(switch, {}), world.resumes.get(switch, frozenset()))
+            self._classified[switch] = found.flows
+            self._meters[switch] = found.meters
+            choices[switch] = {**found.choices, **branched.get(switch, {})}
+        return choices
+
+    def choose(self, switch: str, choices: Choices, groups: Mapping[str, int]) -> None:
+        """Add what the packets of a switch can choose. groups: name of a choice -> its group's number."""
+        world, part = self._world, self._memory.part
+        for key, backward in dict.fromkeys((key, backward) for key, backward, _ in choices if key):
+            view = world.lists[key]
+            lists = view.id, view.sticky, view.paths
+            self._parts[switch].append(part(("list", key, backward), lists, self._list, view, backward))
+        for key, backward, service_key in choices:
+            if key or service_key:
+                view_or_none = world.lists[key] if key else None
+                service = world.services[service_key] if service_key else None
+                number = groups[choice_name(key, backward, service_key)]
+                chosen = view_or_none, service, number, world.portable
+                name = "choice", key, backward, service_key
+                made = part(name, chosen, self._choice, view_or_none, backward, service, number)
+                self._parts[switch].append(made)
+        for service_key in dict.fromkeys(service for _, _, service in choices if service):
+            service = world.services[service_key]
+            serving = service.id, service.providers
+            self._parts[switch].append(part(("providers", service_key), serving, self._providers, service))
+
+    def _list(self, view: ListView, backward: bool) -> Rules:
+        rules = self._empty(f"every switch that offers {view.key}")
+        forget(rules, view, backward)
+        for path in view.paths:
+            steps = view.id, view.sticky, view.steps(path, backward)
+            rules.include(self._memory.part(("pin", view.key, path, backward), steps, self._pin, view, path, backward))
+        return rules
+
+    def _pin(self, view: ListView, path: int, backward: bool) -> Rules:
+        rules = self._empty(f"every switch that offers {view.key}")
+        pin(rules, view, path, backward)
+        return rules
+
+    def _choice(self, view: ListView | None, backward: bool, service: ServiceView | None, number: int) -> Rules:
+        rules = self._empty("every switch that offers it")
+        choose(rules, view, backward, service, number, self._world.portable)
+        return rules
+
+    def _providers(self, service: ServiceView) -> Rules:
+        rules = self._empty(f"every switch that offers {service.key}")
+        pin_providers(rules, service)
+        return rules
+
+    # -- all of it -------------------------------------------------------------------------------------------
+
+    def state(self, switch: str) -> SwitchState:
+        """What a switch is to hold."""
+        parts, classified = tuple(self._parts[switch]), self._classified.get(switch, {})
+        meters = self._meters.get(switch, ())
+        source = parts, classified, meters
+        return self._memory.part(("state", switch), source, _state, switch, parts, classified, meters)
+
+    def _empty(self, name: str) -> Rules:
+        return Rules(name, self._objects)
+
+
+def _state(
+    switch: str, parts: tuple[Rules, ...], classified: Mapping[FlowKey, Flow], limits: tuple[MeterConfig, ...]
+) -> SwitchState:
+    flows: dict[FlowKey, Flow] = dict(parts[0].flows)
+    groups, meters = dict(parts[0].groups), {**parts[0].meters, **{meter.id: meter for meter in limits}}
+    every = (*(part.flows for part in parts), classified)
+    for more in every[1:]:
+        flows.update(more)
+    if len(flows) != sum(map(len, every)):
+        _check_agreement(switch, every)
+    for part in parts[1:]:
+        groups.update(part.groups)
+        meters.update(part.meters)
+    return SwitchState(flows, groups, meters)
+
+
+def _check_agreement(switch: str, every: tuple[Mapping[FlowKey, Flow], ...]) -> None:
+    """Two parts may want one flow; if they want different things of it, that is a fault in this program."""
+    found: dict[FlowKey, Flow] = {}
+    for flows in every:
+        for key, flow in flows.items():
+            other = found.setdefault(key, flow)
+            if (other.actions, other.goto) != (flow.actions, flow.goto):
+                raise PipelineError(f"two rules of {switch} clash: {other} and {flow}")

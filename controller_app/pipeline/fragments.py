@@ -1,0 +1,145 @@
+"""What becomes of fragments where classifiers ask for what fragments do not show.
+
+Open vSwitch gives fragments no ports, not even the first of them, and later IPv6 fragments no protocol
+(ovs-fields(7), ip_frag; ovs-ofctl(8), set-frags). So a fragment falls past every classifier with ports to the first
+rule that needs none: a classifier, an insertion, or the tenant's default. Where a classifier with ports, above that
+rule, may be meant for it and decides otherwise, it is a veil over a part of that rule. In that part fragments take
+the strictest way of all that may be meant: none where something denies, or where chains differ; the chain where the
+others allow.
+
+Veils belong to rules without ports, which are few, not to classifiers with ports: from one source they name at most
+`PRECISE` destinations, with more they cover all of them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from controller_app.pipeline.boxes import EVERYTHING, Box, Prefix, box_matches
+from controller_app.pipeline.ranks import Place
+from controller_app.pipeline.regions import DEFAULT, Decision, Region
+from controller_app.pipeline.survey import Survey
+from controller_app.pipeline.tables import IP, IPV6
+
+PRECISE = 4
+VEIL = 2  # above a plain rule that asks for as many bits
+
+_Ways = dict[Prefix, dict[Prefix, set[Decision]]]  # by source and destination, what may be meant
+
+
+class Veil(NamedTuple):
+    """Fragments in `box` are decided so. `owner` is the object of the rule below."""
+
+    box: Box
+    decision: Decision
+    place: Place
+    owner: str
+
+
+class _Below(NamedTuple):
+    """The rule under a veil."""
+
+    box: Box
+    decision: Decision
+    owner: str
+    region: Region | None  # None: the default
+
+    def place(self, version: int, *ties: int | str) -> Place:
+        if self.region is None:
+            return (DEFAULT, 0, 0, 0, VEIL, *ties)
+        eth_type = IP if version == 4 else IPV6
+        asked = min(
+            bits
+            for found, bits in box_matches(self.box)
+            if all(condition.field != "eth_type" or condition.value == eth_type for condition in found)
+        )
+        return self.region.place(asked, VEIL, *ties)
+
+
+def veils(found: Survey, owner: str, default: Decision) -> Iterator[Veil]:
+    """Every veil over these regions, and over what is done with the rest (`default`, of this owner)."""
+    over: dict[int, list[int]] = defaultdict(list)
+    for bare, hiding in sorted(found.veiled):
+        over[bare].append(hiding)
+    for bare, hiding_ones in over.items():
+        region = found.regions[found.placed[bare].owner]
+        below = _Below(found.placed[bare].box, region.decision, region.name, region)
+        yield from _over(found, below, hiding_ones)
+    below = _Below(Box(EVERYTHING, EVERYTHING, ""), default, owner, None)
+    yield from _over(found, below, [n for n, item in enumerate(found.placed) if item.hides])
+
+
+def _over(found: Survey, below: _Below, hiding: Iterable[int]) -> Iterator[Veil]:
+    if below.decision.action not in ("allow", "chain"):
+        return  # what falls there is lost anyway
+    meant: dict[tuple[int, str], _Ways] = defaultdict(lambda: defaultdict(lambda: defaultdict(set)))
+    for position in hiding:
+        box = found.placed[position].box
+        way = found.regions[found.placed[position].owner].decision.way
+        for version in box.versions():
+            if version == 4 and not box.ported:
+                continue
+            protocol = box.protocol if version == 4 else ""
+            source = _common(below.box.source, box.source, version)
+            target = _common(below.box.destination, box.destination, version)
+            meant[version, protocol][source][target].add(way)
+    for (version, protocol), ways in meant.items():
+        yield from _of_protocol(below, version, protocol, ways)
+
+
+def _common(one: Prefix, other: Prefix, version: int) -> Prefix:
+    inner = other if one.holds(other) else one
+    return inner if inner.version else Prefix(version, 0, 0)
+
+
+def _of_protocol(below: _Below, version: int, protocol: str, ways: _Ways) -> Iterator[Veil]:
+    whole = _common(below.box.destination, EVERYTHING, version)
+    for source, targets in ways.items():
+        if len(targets) > PRECISE:
+            ways[source] = {whole: set().union(*targets.values())}
+    lengths = sorted({source.length for source in ways})
+    around = {
+        source: [wider for n in lengths if (wider := source.shorten(version, n)) in ways] for source in ways
+    }
+    inside: dict[Prefix, list[Prefix]] = defaultdict(list)
+    for source, wider_ones in around.items():
+        for wider in wider_ones:
+            inside[wider].append(source)
+    decided: dict[tuple[Prefix, Prefix], Decision] = {}
+    for source, targets in ways.items():
+        related = dict.fromkeys((*around[source], *inside[source]))
+        for target in targets:
+            possible = {below.decision.way}
+            for each in related:
+                for other, decisions in ways[each].items():
+                    if other.meets(target):
+                        possible |= decisions
+            decided[source, target] = strictest(possible)
+    for (source, target), decision in decided.items():
+        enclosing = {
+            decided[wider, other]
+            for wider in around[source]
+            for other in ways[wider]
+            if other.holds(target) and (wider, other) != (source, target)
+        } or {below.decision.way}
+        if enclosing == {decision}:
+            continue
+        if decision == below.decision.way:
+            decision = below.decision  # with its marks
+        box = Box(source, target, protocol, dscp=below.box.dscp, fragments=True)
+        asked = source.length + target.length
+        strict = {"allow": 0, "chain": 1}.get(decision.action, 2)
+        place = below.place(version, asked, strict, f"{decision.list_key}{'<' if decision.backward else ''}")
+        yield Veil(box, decision, place, below.owner)
+
+
+def strictest(possible: set[Decision]) -> Decision:
+    """The way that is right whatever a fragment belongs to."""
+    if any(each.action not in ("allow", "chain") for each in possible):
+        return Decision("deny")
+    chains = [each for each in possible if each.action == "chain"]
+    if len(chains) > 1:
+        return Decision("deny")
+    return chains[0] if chains else Decision("allow")

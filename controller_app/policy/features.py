@@ -1,0 +1,56 @@
+"""What a file can demand with `must_understand`: the features beyond the base language, and who uses which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from controller_app.model.policy import Policy, Tenant
+from controller_app.model.topology import Topology
+from controller_app.modes import MODES
+from controller_app.transports import TRANSPORTS
+
+
+def _mode(mode: str, tenant: Tenant) -> bool:
+    return any(function.mode == mode for function in tenant.functions.values())
+
+
+def _transport(transport: str, tenant: Tenant) -> bool:
+    return any(chain.transport == transport for chain in tenant.chains.values())
+
+
+_BASE = frozenset({"transparent", "tap", "mac"})  # the modes and the transport that every version has
+_IN_POLICY: Mapping[str, Callable[[Tenant], bool]] = {
+    **{f"{word}-functions": partial(_mode, word) for word in MODES if word not in _BASE},
+    **{f"transport-{word}": partial(_transport, word) for word in TRANSPORTS if word not in _BASE},
+    "original-handover": lambda tenant: any(each.handover == "original" for each in tenant.functions.values()),
+    "failure-open": lambda tenant: any(each.on_failure == "open" for each in tenant.functions.values()),
+    "failure-reject": lambda tenant: any(each.on_failure == "reject" for each in tenant.functions.values()),
+    "return-lists": lambda tenant: any(isinstance(each.returns, tuple) for each in tenant.chains.values()),
+    "flood": lambda tenant: bool(tenant.flood),
+    "segments": lambda tenant: bool(tenant.segments),
+    "insertion": lambda tenant: any(
+        each.insert for section in (tenant.networks, tenant.segments) for each in section.values()
+    ),
+    "after": lambda tenant: any(each.after is not None for each in tenant.classifiers.values()),
+    "dscp-match": lambda tenant: any(each.dscp for each in tenant.classifiers.values()),
+    "limits": lambda tenant: any(each.then.limit is not None for each in tenant.classifiers.values()),
+    "dscp-marks": lambda tenant: any(each.then.dscp is not None for each in tenant.classifiers.values()),
+    "queues": lambda tenant: any(each.then.queue is not None for each in tenant.classifiers.values()),
+    "reject": lambda tenant: any(each.then.action == "reject" for each in tenant.classifiers.values()),
+}
+_IN_TOPOLOGY: Mapping[str, Callable[[Topology], bool]] = {
+    "tunnel-links": lambda topology: any(link.kind == "tunnel" for link in topology.links),
+    "link-mtu": lambda topology: any(link.mtu is not None for link in topology.links),
+    "host-vlans": lambda topology: any(host.vlan is not None for host in topology.hosts.values()),
+    "arm-addresses": lambda topology: any(host.out_mac or host.out_ips for host in topology.hosts.values()),
+}
+FEATURES = frozenset((*_IN_POLICY, *_IN_TOPOLOGY))
+
+
+def used_features(policy: Policy, topology: Topology | None = None) -> list[str]:
+    """The features that the policy, and the topology where one is given, make use of, by name."""
+    used = [name for name, uses in _IN_POLICY.items() if any(map(uses, policy.tenants.values()))]
+    if topology is not None:
+        used += [name for name, uses in _IN_TOPOLOGY.items() if uses(topology)]
+    return sorted(used)

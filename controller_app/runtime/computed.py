@@ -1,0 +1,36 @@
+"""One result of compile, with what it was made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controller_app.model.allocation import Allocation
+from controller_app.model.flow import FlowState
+from controller_app.model.policy import Policy
+from controller_app.model.topology import Topology
+from controller_app.pipeline.compile import Compiled
+from controller_app.verification.verify import Report, must_hold
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What the switches are to hold, and why. `portable`: slots by a hash that every switch has, not by its own."""
+
+    policy: Policy
+    topology: Topology
+    compiled: Compiled
+    portable: bool = False
+
+    @property
+    def state(self) -> FlowState:
+        """What every switch is to hold."""
+        return self.compiled.state
+
+    @property
+    def allocation(self) -> Allocation:
+        """The numbers, addresses and slots it was made with."""
+        return self.compiled.allocation
+
+    def verify(self) -> Report:
+        """Walk every packet class of the policy through it; PolicyError when one is not treated as it says."""
+        return must_hold(self.policy, self.topology, self.state, self.allocation)
