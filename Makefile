@@ -1,6 +1,7 @@
 # make build   install what is missing, make .venv with chain-manager and chainctl in it
 # make demo    build, run the main lab, print its table and where its picture is
 # make test    build, lint, check types and imports, run every test (lab tests as root)
+# make bench   build, measure what the steering engine costs, print the table (writes out/bench; its labs as root)
 # make clean   remove what the above made in this directory
 # Paths are relative on purpose: a checkout may lie in a directory with a space in its name.
 
@@ -8,7 +9,7 @@ PYTHON := .venv/bin/python
 # what root runs for a user leaves no compiled files in the user's checkout
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || ! command -v sudo >/dev/null || echo sudo env PYTHONDONTWRITEBYTECODE=1)
 
-.PHONY: build demo test lint check lab-tests clean
+.PHONY: build demo test lint check lab-tests bench clean
 .DEFAULT_GOAL := build
 
 build:
@@ -32,6 +33,11 @@ check: build lint
 # Labs need root. A user's own caches stay the user's: root writes none here.
 lab-tests: build check
 	$(SUDO) $(PYTHON) -m pytest -p no:cacheprovider tests/lab
+
+# Two of the measurements are labs, which need root. They ask for it themselves; without, the rest is measured.
+bench: build
+	@[ -z "$(SUDO)" ] || sudo -v || echo "Without root the labs (megaflows, throughput) are not measured." >&2
+	PYTHONPATH=tests $(PYTHON) -m bench
 
 clean:
 	rm -rf .venv .venv.lock *.egg-info build out .pytest_cache .mypy_cache .ruff_cache .hypothesis \
