@@ -196,3 +196,42 @@ def test_when_no_instance_is_left(dummy_ovs: DummyOvs, on_failure: str, arrives:
     bed.load(compile(policy, replace(topology, down=frozenset(ends)))[0])
     there = bed.send("a", tcp("10.1.0.11", "10.2.0.21", 1000, 80, A))
     assert bool(there.at("b")) == arrives
+
+
+@pytest.mark.parametrize(
+    ("functions", "through", "instances"),
+    [
+        (ROUTED, "router", ("r1", "r2")),
+        (f"{ROUTED}\n  {FIREWALL}", "fw, router", ("fw1", "fw2", "r1", "r2")),
+        (ORIGINAL, "fw", ("fw1", "fw2")),
+        (SPEAKER, "nsh", ("n1", "n2")),
+        (NAT, "nat", ("r1", "r2")),
+    ],
+)
+def test_running_connections_stay_when_weights_change(
+    dummy_ovs: DummyOvs, functions: str, through: str, instances: tuple[str, ...]
+) -> None:
+    """About half of the slots go to other instances: what was opened before goes on as it did, both ways."""
+    topology, policy = both(functions, through, "connection")
+    state, allocation = compile(policy, topology)
+    bed = Bed(dummy_ovs, topology, policy)
+    bed.load(state)
+
+    def exchange(port: int, flags: str, answer: str) -> tuple[list[str], list[str]]:
+        there = bed.send("a", tcp("10.1.0.11", "10.2.0.21", port, 80, A, flags=flags))
+        assert len(there.at("b")) == 1, there.frames
+        got = Ether(there.at("b")[0])
+        back = bed.send("b", tcp("10.2.0.21", got[IP].src, 80, got[TCP].sport, B, flags=answer))
+        assert len(back.at("a")) == 1, back.frames
+        return met(there, *instances), met(back, *instances)
+
+    opened = {}
+    for port in range(1000, 1012):
+        opened[port] = exchange(port, "S", "SA")
+        assert exchange(port, "A", "A") == opened[port]
+    slots = {key: table[::-1] for key, table in allocation.slots.items()}
+    changed = compile(policy, topology, replace(allocation, slots=slots))[0]
+    assert all(changed[switch].groups != state[switch].groups for switch in ("s1", "s3"))
+    bed.load(changed)
+    moved = sum(exchange(port, "A", "A") != opened[port] for port in opened)
+    assert moved == 0
