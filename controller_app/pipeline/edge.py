@@ -142,7 +142,7 @@ def _address_service(rules: Rules, register: tuple[int, int], view: ServiceView)
             "eth_type": IP if ip.version == 4 else IPV6,
             f"ipv{ip.version}_dst": int(ip),
         }
-        rules.add("addressing", "exact", owner, **target)  # no such port
+        rules.add("addressing", "exact", owner, (), "reject", **target)  # no such port: its sender is told
         for port in view.service.ports:
             rules.add(
                 "addressing",

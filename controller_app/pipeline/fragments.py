@@ -27,6 +27,8 @@ PRECISE = 4
 VEIL = 2  # above a plain rule that asks for as many bits
 
 _Ways = dict[Prefix, dict[Prefix, set[Decision]]]  # by source and destination, what may be meant
+_Order = tuple[int, int]  # of veils over one rule, the higher wins: bits asked for, how strict
+_FIRST: _Order = (-1, 0)
 
 
 class Veil(NamedTuple):
@@ -103,36 +105,40 @@ def _of_protocol(below: _Below, version: int, protocol: str, ways: _Ways) -> Ite
     around = {
         source: [wider for n in lengths if (wider := source.shorten(version, n)) in ways] for source in ways
     }
-    inside: dict[Prefix, list[Prefix]] = defaultdict(list)
-    for source, wider_ones in around.items():
-        for wider in wider_ones:
-            inside[wider].append(source)
-    decided: dict[tuple[Prefix, Prefix], Decision] = {}
-    for source, targets in ways.items():
-        related = dict.fromkeys((*around[source], *inside[source]))
-        for target in targets:
-            possible = {below.decision.way}
-            for each in related:
-                for other, decisions in ways[each].items():
-                    if other.meets(target):
-                        possible |= decisions
-            decided[source, target] = strictest(possible)
-    for (source, target), decision in decided.items():
-        enclosing = {
-            decided[wider, other]
-            for wider in around[source]
-            for other in ways[wider]
-            if other.holds(target) and (wider, other) != (source, target)
-        } or {below.decision.way}
-        if enclosing == {decision}:
-            continue
+    given: dict[Prefix, list[tuple[Prefix, _Order, Decision]]] = defaultdict(list)
+    for source, target in sorted(_parts(ways, around), key=lambda part: (_asked(*part), part)):
+        possible, taken = {below.decision.way}, (_FIRST, below.decision.way)
+        for wider in around[source]:
+            for other, decisions in ways[wider].items():
+                if other.holds(target):
+                    possible |= decisions
+            for other, order, decision in given[wider]:
+                if other.holds(target) and order > taken[0]:
+                    taken = order, decision
+        decision = strictest(possible)
+        if decision == taken[1]:
+            continue  # what holds all around
+        order = _asked(source, target), {"allow": 0, "chain": 1}.get(decision.action, 2)
+        given[source].append((target, order, decision))
         if decision == below.decision.way:
             decision = below.decision  # with its marks
         box = Box(source, target, protocol, dscp=below.box.dscp, fragments=True)
-        asked = source.length + target.length
-        strict = {"allow": 0, "chain": 1}.get(decision.action, 2)
-        place = below.place(version, asked, strict, f"{decision.list_key}{'<' if decision.backward else ''}")
+        place = below.place(version, *order, f"{decision.list_key}{'<' if decision.backward else ''}")
         yield Veil(box, decision, place, below.owner)
+
+
+def _parts(ways: _Ways, around: dict[Prefix, list[Prefix]]) -> set[tuple[Prefix, Prefix]]:
+    """Where anything may be meant, and what two such parts have in common: prefixes are in one another or apart, so
+    that is the narrower source and the narrower destination."""
+    found = {(source, target) for source, targets in ways.items() for target in targets}
+    for source, targets in ways.items():
+        for wider in around[source]:
+            found |= {(source, other) for other in ways[wider] if any(target.holds(other) for target in targets)}
+    return found
+
+
+def _asked(source: Prefix, target: Prefix) -> int:
+    return source.length + target.length
 
 
 def strictest(possible: set[Decision]) -> Decision:

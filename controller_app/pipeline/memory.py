@@ -24,6 +24,8 @@ class Memory:
             kept = self._before.get(name)
         if kept is None or not (kept[0] is source or kept[0] == source):
             kept = source, make(*args)
+        else:  # who asks again compares with what is at hand now: the same objects, which need no comparing
+            kept = source, kept[1]
         self._parts[name] = kept
         found: Part = kept[1]
         return found

@@ -162,7 +162,7 @@ TABLES: tuple[Table, ...] = (
         "the destination address becomes a label; a service's address sets the service instead.",
         {"reg0", "reg6", "eth_dst", *_TO},
         {"eth_dst", "reg3", "reg5", "in_port"},
-        "branch",
+        "branch reject",
     ),
     _table(
         "nsh",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_network
 
-from examples import network, policy
+import pytest
+from examples import POLICY, network, policy
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -112,4 +113,13 @@ def test_random_policies_verify(wanted: Policy) -> None:
         assume(False)
         return
     report = verify(wanted, TOPOLOGY, state, allocation)
+    assert report.ok, report.counterexample
+
+
+@pytest.mark.parametrize("traffic", ["", ", traffic: [udp/53]"])
+def test_who_is_refused_a_service_is_told_on_every_port(traffic: str) -> None:
+    refused = f"  - {{name: web, from: {{network: clients}}, to: {{service: app-svc}}{traffic}, then: reject}}\n"
+    text = "\n".join(line for line in POLICY.splitlines() if "name: web," not in line)
+    text = text.replace("classifiers:\n", "classifiers:\n" + refused)
+    report = verify(policy(text=text), network())
     assert report.ok, report.counterexample
