@@ -15,7 +15,8 @@ class Allocation:
     """The memory of `compile`: handed in, handed back, kept by the store. An empty one gives the canonical
     tables. Keys are strings so that it is JSON as it stands.
 
-    blocks: switch -> [base, size] runs of waypoint ids; waypoints: "host:NAME" or "host:NAME:ARM" -> id;
+    blocks: switch -> [base, size] runs of waypoint ids; waypoints: "host:NAME" or "host:NAME:ARM" -> id,
+    "own:…" where a function gets packets for itself;
     ids: space ("lists", "services", "tenants", "groups", "zones", "objects") -> name -> number;
     paths: list name -> "fw1,ids1" -> path id;
     slots: "functions/TENANT/NAME" or "services/TENANT/NAME" -> 256 member names;

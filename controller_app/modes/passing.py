@@ -13,11 +13,12 @@ from controller_app.pipeline.tables import FROM, IP, IPV6, RESUMED, TENANT
 if TYPE_CHECKING:
     from controller_app.pipeline.views import ArmView, InstanceView, World
 
-# The exit is remembered with the path, since it may be a provider that was chosen. Answers go to the client, whom
-# their address names: they leave it alone.
+# The path, for both directions, whichever came first. The exit is remembered with it, since it may be a provider that
+# was chosen. Answers go to the client, whom their address names: they leave it alone.
+_BACK = Move(labels.PATH, labels.LEARNED_PATH), put(labels.LEARNED_VALID, 1), put(labels.CHOSEN_VALID, 1)
 _REMEMBER = {
-    False: (Move(labels.CHOSEN_IN_LABEL, labels.CHOSEN), put(labels.CHOSEN_VALID, 1)),
-    True: (Move(labels.PATH, labels.CHOSEN_PATH), put(labels.CHOSEN_VALID, 1)),
+    False: (Move(labels.CHOSEN_IN_LABEL, labels.CHOSEN), *_BACK),
+    True: (Move(labels.PATH, labels.CHOSEN_PATH), *_BACK),
 }
 
 

@@ -21,6 +21,10 @@ def respond(world: World, rules: Rules, switch: str, shared: Shared) -> None:
         rules.include(shared.block(_of_tenant, tenant))
         for network in dict.fromkeys(host.network for host in here if host.tenant == tenant):
             rules.include(shared.block(_of_network, tenant, network))
+    for host in here:
+        for ip in host.ips if host.mac is not None else ():
+            if ip.version == 4:
+                _announced(rules, labels.bits(TENANT, world.tenants[host.tenant]), ip, f"hosts/{host.host}")
 
 
 def _base(world: World, rules: Rules) -> None:
@@ -30,6 +34,11 @@ def _base(world: World, rules: Rules) -> None:
         rules.add(
             "respond", "learn", BASE, (Output(CONTROLLER),), eth_type=IPV6, ip_proto=58, icmpv6_type=kind
         )
+    # duplicate address detection (RFC 4862 5.4) has no sender to answer
+    rules.add(
+        "respond", "exact", BASE, (Output(CONTROLLER),), plus=1,
+        eth_type=IPV6, ip_proto=58, icmpv6_type=135, ipv6_src=0,
+    )  # fmt: skip
     # a function that routes must not teach hosts a way around it
     redirected: Fields = {"reg5": labels.bits(EXEMPT, 1)}
     rules.add("respond", "refuse", BASE, eth_type=IP, ip_proto=1, icmp_type=5, **redirected)
@@ -95,19 +104,6 @@ def _answer(rules: Rules, register: tuple[int, int], ip: IPAddress, mac: int, ow
             arp_op=1,
             arp_tpa=int(ip),
         )
-        # announcements and requests of the owner itself are for the controller to learn from
-        rules.add(
-            "respond",
-            "exact",
-            owner,
-            (Output(CONTROLLER),),
-            plus=1,
-            reg0=register,
-            eth_type=ARP,
-            arp_op=1,
-            arp_tpa=int(ip),
-            arp_spa=int(ip),
-        )
         return
     solicitation: Fields = {"eth_type": IPV6, "ip_proto": 58, "icmpv6_type": 135, "nd_target": int(ip)}
     rules.add(
@@ -127,10 +123,13 @@ def _answer(rules: Rules, register: tuple[int, int], ip: IPAddress, mac: int, ow
         reg0=register,
         **solicitation,
     )
-    # duplicate address detection (RFC 4862 5.4) has no sender to answer
-    rules.add(
-        "respond", "exact", owner, (Output(CONTROLLER),), plus=1, reg0=register, ipv6_src=0, **solicitation
-    )
+
+
+def _announced(rules: Rules, register: tuple[int, int], ip: IPAddress, owner: str) -> None:
+    """What a host says of itself (RFC 5227 3) is for the controller to learn from. Only at its own switch does it
+    come this far."""
+    asked: Fields = {"eth_type": ARP, "arp_op": 1, "arp_tpa": int(ip), "arp_spa": int(ip)}
+    rules.add("respond", "exact", owner, (Output(CONTROLLER),), plus=1, reg0=register, **asked)
 
 
 def _echo(rules: Rules, register: tuple[int, int], gateway: IPAddress, owner: str) -> None:

@@ -12,7 +12,7 @@ from controller_app.model.flow import Flow, FlowKey, MeterConfig, SwitchState
 from controller_app.pipeline.admission import admit
 from controller_app.pipeline.answers import respond
 from controller_app.pipeline.build import PipelineError, Rules
-from controller_app.pipeline.choose import always, choice_name, choose, forget, pin, pin_providers, resume
+from controller_app.pipeline.choose import always, choice_name, choose, lead, pin_providers, recall, resume
 from controller_app.pipeline.classify import Choices, Classification, sources
 from controller_app.pipeline.edge import address, leave, untranslate
 from controller_app.pipeline.fits import fits
@@ -73,6 +73,7 @@ class Assembly:
             world.tenants,
             world.switch_numbers,
             world.floods,
+            world.departures,
             {view.transport for view in world.lists.values()},
             {key: (view.id, view.ips, view.service.ports, view.providers) for key, view in world.services.items()},
             {name: (tenant.networks, tenant.flood) for name, tenant in world.policy.tenants.items()},
@@ -148,10 +149,13 @@ class Assembly:
     def choose(self, switch: str, choices: Choices, groups: Mapping[str, int]) -> None:
         """Add what the packets of a switch can choose. groups: name of a choice -> its group's number."""
         world, part = self._world, self._memory.part
+        for key in dict.fromkeys(key for key, _, _ in choices if key):
+            view = world.lists[key]
+            known = view.id, view.sticky, view.paths.keys(), view.on_path
+            self._parts[switch].append(part(("recall", key), known, self._recall, view))
         for key, backward in dict.fromkeys((key, backward) for key, backward, _ in choices if key):
             view = world.lists[key]
-            lists = view.id, view.sticky, view.paths
-            self._parts[switch].append(part(("list", key, backward), lists, self._list, view, backward))
+            self._parts[switch].append(part(("lead", key, backward), view.paths, self._lead, view, backward))
         for key, backward, service_key in choices:
             if key or service_key:
                 view_or_none = world.lists[key] if key else None
@@ -166,17 +170,15 @@ class Assembly:
             serving = service.id, service.providers
             self._parts[switch].append(part(("providers", service_key), serving, self._providers, service))
 
-    def _list(self, view: ListView, backward: bool) -> Rules:
+    def _recall(self, view: ListView) -> Rules:
         rules = self._empty(f"every switch that offers {view.key}")
-        forget(rules, view, backward)
-        for path in view.paths:
-            steps = view.id, view.sticky, view.steps(path, backward)
-            rules.include(self._memory.part(("pin", view.key, path, backward), steps, self._pin, view, path, backward))
+        recall(rules, view)
         return rules
 
-    def _pin(self, view: ListView, path: int, backward: bool) -> Rules:
+    def _lead(self, view: ListView, backward: bool) -> Rules:
         rules = self._empty(f"every switch that offers {view.key}")
-        pin(rules, view, path, backward)
+        for path in view.paths:
+            lead(rules, view, path, backward)
         return rules
 
     def _choice(self, view: ListView | None, backward: bool, service: ServiceView | None, number: int) -> Rules:

@@ -9,7 +9,6 @@ from controller_app.model.allocation import SLOTS
 from controller_app.model.flow import (
     CONTROLLER,
     CT_TRK,
-    Action,
     Bucket,
     Ct,
     Group,
@@ -19,12 +18,14 @@ from controller_app.model.flow import (
     Multipath,
     Output,
     SetField,
+    SubField,
     ToGroup,
 )
 from controller_app.pipeline import labels
 from controller_app.pipeline.build import Fields, Rules, put, resubmit
 from controller_app.pipeline.cookies import GROUP_MARK
 from controller_app.pipeline.functions import first_waypoint, leading_taps, tap_copies
+from controller_app.pipeline.ids import aligned
 from controller_app.pipeline.labels import both
 from controller_app.pipeline.regions import port_masks
 from controller_app.pipeline.tables import (
@@ -38,6 +39,7 @@ from controller_app.pipeline.tables import (
     LIST,
     NUMBER,
     PROBE,
+    RECALLED,
     RESUMED,
     SERVICE,
     SLOT,
@@ -70,10 +72,8 @@ def resume(world: World, rules: Rules, switch: str) -> None:
         rules.add("copies", "trusted", BASE, goto="transit", plus=1, reg6=resumed, eth_dst=labels.bits(labels.PATH, 0))
 
 
-def pin(rules: Rules, view: ListView, path: int, backward: bool) -> None:
-    """One path of a list at an edge: taken again by those who took it, with copies for the taps at its head."""
-    if view.sticky:
-        _pin_path(rules, view, path, backward)
+def lead(rules: Rules, view: ListView, path: int, backward: bool) -> None:
+    """One path of a list at an edge: copies for the taps at its head."""
     taps = leading_taps(view, path, backward)
     if taps:
         rules.add(
@@ -86,14 +86,18 @@ def pin(rules: Rules, view: ListView, path: int, backward: bool) -> None:
         )
 
 
-def forget(rules: Rules, view: ListView, backward: bool) -> None:
-    """Where nothing is remembered of a list, nothing is looked up either."""
+def recall(rules: Rules, view: ListView) -> None:
+    """A list at an edge: the paths that are taken again. Where nothing is remembered nothing is looked up either."""
+    listed = labels.bits(LIST, view.id)
     if not view.sticky:
-        rules.add("remember", "exact", view.owner, goto="choose", reg2=_direction(view, backward))
-
-
-def _direction(view: ListView, backward: bool) -> tuple[int, int]:
-    return both(labels.bits(LIST, view.id), labels.bits(BACKWARD_REG, int(backward)))
+        rules.add("remember", "exact", view.owner, goto="choose", reg2=listed)
+        return
+    # a list of taps alone leaves the packet on its way to where it was addressed
+    kept = labels.WAY if view.on_path else labels.TURN
+    again = Move(SubField(RECALLED.field, RECALLED.offset, kept.bits), kept)
+    at = RECALLED.offset + labels.BACKWARD.bits
+    for value, mask in aligned(view.paths):
+        rules.add("recalled", "exact", view.owner, (again,), "copies", reg2=listed, reg11=(value << at, mask << at))
 
 
 def choice_name(key: str, backward: bool, service: str) -> str:
@@ -139,11 +143,34 @@ def always(rules: Rules) -> None:
     rules.add("pinned-provider", "rest", BASE, goto="choose")
     rules.add("pinned-provider", "exact", BASE, goto="pinned-path", reg3=labels.bits(SERVICE, 0))
     rules.add("pinned-path", "rest", BASE, goto="choose")
+    rules.add("recalled", "rest", BASE, goto="choose")
+    for backward in (0, 1):
+        rules.add(
+            "pinned-path",
+            "known",
+            BASE,
+            (Move(labels.CHOSEN_WAY, RECALLED),),
+            "recalled",
+            reg2=labels.bits(BACKWARD_REG, backward),
+            ct_label=both(labels.bits(labels.CHOSEN_VALID, 1), labels.bits(labels.CHOSEN_BACKWARD, backward)),
+        )
+    path = SubField(RECALLED.field, RECALLED.offset + labels.BACKWARD.bits, labels.PATH.bits)
+    waypoint = SubField(RECALLED.field, path.offset + path.bits, labels.WAYPOINT.bits)
+    rules.add(
+        "pinned-path",
+        "learned",
+        BASE,
+        (put(RECALLED, 1), Move(labels.LEARNED_PATH, path), Move(labels.LEARNED_WAYPOINT, waypoint)),
+        "recalled",
+        reg2=labels.bits(BACKWARD_REG, 1),
+        ct_label=labels.bits(labels.LEARNED_VALID, 1),
+    )
     rules.add(
         "pinned-path",
         "known",
         BASE,
         goto="copies",
+        plus=1,
         reg2=labels.bits(LIST, 0),
         ct_label=labels.bits(labels.CHOSEN_VALID, 1),
     )
@@ -216,19 +243,6 @@ def _runs(chosen: list[SetField]) -> Iterator[tuple[int, int, SetField]]:
             for value, mask in port_masks(start, slot - 1):
                 yield value, mask & 0xFF, chosen[start]
             start = slot
-
-
-def _pin_path(rules: Rules, view: ListView, path: int, backward: bool) -> None:
-    actions: tuple[Action, ...] = (_choice(view, path, backward, None),)
-    chosen = both(labels.bits(labels.CHOSEN_VALID, 1), labels.bits(labels.CHOSEN_PATH, path))
-    learned = both(
-        labels.bits(labels.CHOSEN_VALID, 0),
-        labels.bits(labels.LEARNED_VALID, 1),
-        labels.bits(labels.LEARNED_PATH, path),
-    )
-    direction = _direction(view, backward)
-    rules.add("pinned-path", "known", view.owner, actions, "copies", reg2=direction, ct_label=chosen)
-    rules.add("pinned-path", "learned", view.owner, actions, "copies", reg2=direction, ct_label=learned)
 
 
 def pin_providers(rules: Rules, service: ServiceView) -> None:

@@ -15,13 +15,15 @@ _REGISTERS = {
     "SERVICE": "the service it was sent to; 0 is none",
     "LEAVING": "the waypoint (host or tap) it is being delivered to",
     "PROBE": "a question of the controller's: tell the choice, send nothing",
+    "RECALLED": "what is remembered of its connection: backward, path and waypoint, as they lie in the label",
     "LARGE": "an ICMP error long enough to be translated",
 }
 _LABEL = {
     "WAYPOINT": "where it goes next: a port, or a prefix that all ports of one switch share",
     "PATH": "one instance of every function of its list; the top bit says that edges remember connections",
     "BACKWARD": "it travels the list from the end",
-    "EXIT": "the waypoint where it leaves the network",
+    "EXIT": "the waypoint where it leaves the network; after the last function of a path that edges remember, "
+    "forward, that function's: there answers start",
     "ROUTED": "it goes from one network to another",
 }
 
@@ -67,7 +69,8 @@ def document() -> str:
         "",
         "An edge that remembers a connection keeps in `ct_label`: "
         f"its own choice in `{_bits(labels.CHOSEN)}` (valid: `{_bits(labels.CHOSEN_VALID)}`), and the path "
-        f"that packets of the other side came by in `{_bits(labels.LEARNED_PATH)}` "
+        f"that packets of the other side came by in `{_bits(labels.LEARNED_PATH)}`, with the waypoint where its way "
+        f"back starts in `{_bits(labels.LEARNED_WAYPOINT)}` "
         f"(valid: `{_bits(labels.LEARNED_VALID)}`).",
         "",
         "## Priorities",

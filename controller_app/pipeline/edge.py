@@ -53,13 +53,24 @@ def address(world: World, rules: Rules, switch: str, shared: Shared) -> None:
     # ends here. (A host's own MAC may look like a label: Mininet draws them at random.)
     rules.add("addressing", "learn", BASE, eth_dst=IS_LABEL)
     for tenant in tenants:
-        rules.include(shared.block(_routed, tenant))
+        if tenant in resumed or _routes(world, tenant):
+            rules.include(shared.block(_routed, tenant))
         for network in dict.fromkeys(host.network for host in here if host.tenant == tenant):
             rules.include(shared.block(_switched, tenant, network))
         if tenant in resumed:
             # the sender's edge saw to it that only hosts of its network were addressed by their MAC
             rules.include(shared.block(_switched, tenant, None, True))
     rules.add("branch", "rest", BASE, goto="classify")
+
+
+def _routes(world: World, tenant: str) -> bool:
+    """Whether hosts of this tenant have anything to send to a gateway: one network without a gateway has not."""
+    networks = world.policy.tenants.get(tenant, Tenant()).networks.values()
+    return (
+        any(network.gateways for network in networks)
+        or len({host.network for host in world.hosts.values() if host.tenant == tenant}) > 1
+        or any(service.tenant == tenant for service in world.services.values())
+    )
 
 
 def _routed(world: World, rules: Rules, tenant: str) -> None:
@@ -200,7 +211,11 @@ def leave(world: World, rules: Rules, switch: str) -> None:
     if not hosts:
         return
     rules.add("translate", "rest", BASE, goto="leave")
-    learn = (Move(labels.PATH, labels.LEARNED_PATH), put(labels.LEARNED_VALID, 1))
+    learn = (
+        Move(labels.PATH, labels.LEARNED_PATH),
+        Move(labels.EXIT, labels.LEARNED_WAYPOINT),
+        put(labels.LEARNED_VALID, 1),
+    )
     remembered = both(
         (labels.REMEMBERED << labels.PATH.offset, labels.REMEMBERED << labels.PATH.offset),
         labels.bits(labels.BACKWARD, 0),
@@ -238,17 +253,13 @@ def leave(world: World, rules: Rules, switch: str) -> None:
     for host in hosts:
         owner = f"hosts/{host.host}"
         assert host.mac is not None
-        next_here = both(IS_LABEL, labels.bits(labels.WAYPOINT, host.waypoint))
-        if host.instance is not None:  # to the function for itself, not for others
-            next_here = both(next_here, labels.bits(labels.EXIT, host.waypoint))
         rules.add(
             "deliver",
             "exact",
             owner,
             (put(ZONE, host.zone), put(LEAVING, host.waypoint)),
             "translate",
-            plus=2 if host.instance is not None else 0,
-            eth_dst=next_here,
+            eth_dst=both(IS_LABEL, labels.bits(labels.WAYPOINT, host.waypoint)),
         )
         tag: tuple[Action, ...] = ()
         if host.vlan is not None:
@@ -264,7 +275,7 @@ def leave(world: World, rules: Rules, switch: str) -> None:
         _translate(rules, view, provider, learn)
 
 
-def _translate(rules: Rules, view: ServiceView, host: HostView, learn: tuple[Move, SetField]) -> None:
+def _translate(rules: Rules, view: ServiceView, host: HostView, learn: tuple[Move | SetField, ...]) -> None:
     for ip in view.ips:
         own = host.ip(ip.version)
         if own is None:

@@ -114,13 +114,15 @@ def advance(
             index = service_index(steps, position + 1)
             carried = put(TRANSPORT, transport.number), put(SERVICE_INDEX, index)
         arm = step.exit(backward)
+        # from here answers start; the other edge remembers it
+        starts = (put(labels.EXIT, arm.waypoint),) if after is None and view.sticky and not backward else ()
         rules = Rules(arm.switch, objects)
         found.append((arm.switch, rules))
         rules.add(
             "advance",
             "exact",
             step.owner,
-            (write_in_port_none(), *tap_copies(taps), *carried, onward),
+            (write_in_port_none(), *tap_copies(taps), *carried, onward, *starts),
             "transit",
             reg6=labels.bits(FROM, arm.waypoint),
             eth_dst=both(

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from controller_app.model.allocation import Allocation
 from controller_app.model.position import NOWHERE, Diagnostic, PolicyError
 from controller_app.pipeline import labels
+from controller_app.pipeline.boxes import port_masks
 
 Blocks = tuple[tuple[int, int], ...]
 
@@ -30,9 +31,11 @@ class Numbers:
         first: int = 1,
         limit: int = 1 << 40,
         reserved: Iterable[int] = (),
+        together: bool = False,
     ) -> dict[str, int]:
         """Numbers from `first` to below `limit` for `names`: the previous one where there is one, otherwise the
-        next that is neither `reserved` nor held by anybody of `previous`.
+        next that is neither `reserved` nor held by anybody of `previous`. together: many new ones start where few
+        (value, mask) pairs match them all.
 
         Raises PolicyError when there are not enough of them.
         """
@@ -40,6 +43,10 @@ class Numbers:
         taken = {*previous.values(), *reserved}
         result: dict[str, int] = {}
         start = candidate = max(first, min(self.next.get(space, first), limit))
+        fresh = sum(name not in previous for name in wanted)
+        if together and fresh:
+            size = 1 << fresh.bit_length() - 1
+            candidate = -(-candidate // size) * size
         for name in wanted:
             if name in previous:
                 result[name] = previous[name]
@@ -99,6 +106,20 @@ class Numbers:
             reserved=[places[n] for n in lately],
         )
         return {name: every[place] for name, place in found.items()}
+
+
+def aligned(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Path ids as (value, mask) pairs that match them and no others, runs of them together."""
+    found: list[tuple[int, int]] = []
+    low = last = -1
+    for number in (*sorted(numbers), -1):
+        if number == last + 1 and low >= 0:
+            last = number
+            continue
+        if low >= 0:
+            found += [(value, mask & (1 << labels.PATH.bits) - 1) for value, mask in port_masks(low, last)]
+        low = last = number
+    return found
 
 
 def range_of(blocks: list[tuple[int, int]]) -> list[int]:

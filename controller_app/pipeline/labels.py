@@ -7,7 +7,8 @@ waypoint  where the packet goes next: a port of a switch (a function's arm, a ta
 path      which instance of every function of its chain it meets; 0 is the way without functions. Its top
           bit says that the edges remember connections of this path (stickiness `connection`).
 backward  it travels its chain from the end to the start.
-exit      the waypoint where it leaves the network.
+exit      the waypoint where it leaves the network. After the last function of a path that the edges remember,
+          and which it takes forward, that function's waypoint instead: from there answers start.
 routed    it goes from one network to another: TTL and MAC addresses change at the exit.
 """
 
@@ -31,15 +32,20 @@ WRAPPED = 0x1E  # instead of the prefix while a transport's header is on the fra
 IS_WRAPPED = (WRAPPED << 40, 0xFF << 40)
 PREFIXES = (PREFIX, WRAPPED)
 
-# What an edge remembers of a connection, in ct_label: the choice this edge made for packets that enter here
-# (path, backward and exit as they lie in the label), and the path that packets from the other side came by.
-CHOSEN = SubField("ct_label", 32, EXIT.bits + BACKWARD.bits + PATH.bits)
-CHOSEN_IN_LABEL = SubField("eth_dst", EXIT.offset, CHOSEN.bits)
-CHOSEN_EXIT = SubField("ct_label", 32, EXIT.bits)
-CHOSEN_PATH = SubField("ct_label", 32 + EXIT.bits + BACKWARD.bits, PATH.bits)
-CHOSEN_VALID = SubField("ct_label", 32 + CHOSEN.bits, 1)
+# What an edge remembers of a connection, in ct_label: the choice this edge made for packets that enter here, as it
+# lies in the label; and of the label that packets from the other side came with the path, the way back and its start.
+CHOSEN_IN_LABEL = SubField("eth_dst", EXIT.offset, EXIT.bits + BACKWARD.bits + PATH.bits + WAYPOINT.bits)
+CHOSEN = SubField("ct_label", 64, CHOSEN_IN_LABEL.bits)
+CHOSEN_EXIT = SubField("ct_label", 64, EXIT.bits)
+CHOSEN_BACKWARD = SubField("ct_label", 64 + EXIT.bits, BACKWARD.bits)
+CHOSEN_PATH = SubField("ct_label", 64 + EXIT.bits + BACKWARD.bits, PATH.bits)
+CHOSEN_WAY = SubField("ct_label", 64 + EXIT.bits, BACKWARD.bits + PATH.bits + WAYPOINT.bits)
+CHOSEN_VALID = SubField("ct_label", 64 + CHOSEN.bits, 1)
 LEARNED_PATH = SubField("ct_label", 0, PATH.bits)
-LEARNED_VALID = SubField("ct_label", PATH.bits, 1)
+LEARNED_WAYPOINT = SubField("ct_label", PATH.bits, WAYPOINT.bits)
+LEARNED_VALID = SubField("ct_label", PATH.bits + WAYPOINT.bits, 1)
+WAY = SubField("eth_dst", BACKWARD.offset, CHOSEN_WAY.bits)  # what is taken again: backward, path, waypoint
+TURN = SubField("eth_dst", BACKWARD.offset, BACKWARD.bits + PATH.bits)  # the same without waypoint
 
 
 def bits(field: SubField, value: int) -> tuple[int, int]:

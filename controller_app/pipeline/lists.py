@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import NamedTuple
 
 from controller_app.balancing.slots import fill, function_slot
 from controller_app.model.allocation import SLOTS, Allocation
-from controller_app.model.policy import Chain, Function, Policy, Tenant
+from controller_app.model.policy import Function, Policy, Tenant
 from controller_app.modes import MODES
 from controller_app.pipeline import labels
 from controller_app.pipeline.ids import Numbers
-from controller_app.pipeline.views import InstanceView, ListView
+from controller_app.pipeline.views import InstanceView, ListView, left_out
 
 
 class WantedList(NamedTuple):
@@ -47,22 +47,29 @@ def pieces(functions: Mapping[str, Function], through: tuple[str, ...]) -> tuple
     return (*found, through[start:])
 
 
-def wanted_lists(policy: Policy) -> dict[str, WantedList]:
-    """Every list that the policy's chains, return ways and insertions ask for, by key."""
+def kept(tenant: Tenant, through: tuple[str, ...], left_out: Set[tuple[str, str]]) -> tuple[str, ...]:
+    """A list without the functions that are left out (`World.left_out`)."""
+    return tuple(name for name in through if (tenant.name, name) not in left_out) if left_out else through
+
+
+def wanted_lists(policy: Policy, left_out: Set[tuple[str, str]] = frozenset()) -> dict[str, WantedList]:
+    """Every list that the policy's chains, return ways and insertions ask for, by key. left_out: `World.left_out`."""
     found: dict[str, WantedList] = {}
     for tenant in policy.tenants.values():
-        for wanted in _of_tenant(tenant):
+        for wanted in _of_tenant(tenant, left_out):
             found.setdefault(wanted.key, wanted)
     return found
 
 
-def _of_tenant(tenant: Tenant) -> Iterator[WantedList]:
+def _of_tenant(tenant: Tenant, left_out: Set[tuple[str, str]]) -> Iterator[WantedList]:
     for chain in tenant.chains.values():
-        for piece in pieces(tenant.functions, chain.through):
+        for piece in pieces(tenant.functions, kept(tenant, chain.through, left_out)):
             if piece:
                 yield WantedList(tenant.name, piece, chain.stickiness, chain.transport)
         if isinstance(chain.returns, tuple):
-            yield from return_lists(tenant, chain)
+            for piece in return_pieces(tenant.functions, kept(tenant, chain.returns, left_out)):
+                if piece:
+                    yield WantedList(tenant.name, piece, chain.stickiness, chain.transport)
     inserts = [network.insert for network in tenant.networks.values() if network.insert]
     inserts += [segment.insert for segment in tenant.segments.values() if segment.insert]
     for leaving in inserts:
@@ -70,14 +77,6 @@ def _of_tenant(tenant: Tenant) -> Iterator[WantedList]:
         for entering in inserts:
             if leaving != entering:
                 yield insertion_list(tenant.name, leaving, entering)
-
-
-def return_lists(tenant: Tenant, chain: Chain) -> Iterator[WantedList]:
-    """The pieces of an explicit way back."""
-    assert isinstance(chain.returns, tuple)
-    for piece in return_pieces(tenant.functions, chain.returns):
-        if piece:
-            yield WantedList(tenant.name, piece, chain.stickiness, chain.transport)
 
 
 def return_pieces(functions: Mapping[str, Function], returns: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -102,7 +101,7 @@ def build_lists(
     numbers: Numbers,
 ) -> tuple[dict[str, ListView], dict[str, int], dict[str, dict[str, int]]]:
     """The lists with their paths; their ids; their path ids. `slots` gets the table of every function."""
-    wanted = wanted_lists(policy)
+    wanted = wanted_lists(policy, left_out(policy, instances))
     ids = numbers.assign("lists", wanted, previous.ids.get("lists", {}), limit=1 << 16)
     for tenant in policy.tenants.values():
         for function in tenant.functions.values():
@@ -127,7 +126,7 @@ def build_lists(
         if names and not closing:
             usable_by = [{view.name: view for view in instances[item.tenant, name]} for name in names]
             tables = [slots[f"functions/{item.tenant}/{name}"] for name in names]
-            combinations = [
+            combinations = [  # of each slot
                 ",".join(table[function_slot(slot, n)] for n, table in enumerate(tables))
                 for slot in range(SLOTS)
             ]
@@ -139,6 +138,7 @@ def build_lists(
                 first=base + 1,
                 limit=base + labels.REMEMBERED,
                 reserved=taken,
+                together=True,
             )
             taken.update(path_ids.values())
             held[key] = path_ids

@@ -42,5 +42,5 @@ def host_at(waypoint: int, allocation: Allocation) -> str | None:
     """The host (or `host:arm`) that a waypoint stands for."""
     for name, number in allocation.waypoints.items():
         if number == waypoint:
-            return name.removeprefix("host:")
+            return name.partition(":")[2]
     return None

@@ -30,6 +30,7 @@ RESUMED = SubField("reg6", 16, 1)  # it came out of a function without its label
 SERVICE_INDEX = SubField("reg8", 0, 8)  # what a service header starts with (RFC 8300 2.3)
 SAVED_LOW = SubField("reg9", 0, 32)  # the label, while a service header goes on or off in front of it
 SAVED_HIGH = SubField("reg10", 0, 16)
+RECALLED = SubField("reg11", 0, 26)  # what is remembered of the connection: backward, path, waypoint as in the label
 SLOT = SubField("reg7", 0, 8)  # the slot of 256 it hashes to, where the group does not choose
 
 # --- ether types, and the object that wants what every switch needs --------------------------------------
@@ -208,9 +209,17 @@ TABLES: tuple[Table, ...] = (
     _table(
         "pinned-path",
         135,
-        "A remembered path that still exists is taken again: the one this edge chose or, for the other "
-        "direction, the one packets came by.",
+        "What is remembered of the way: what this edge chose for this direction or, for the way back, the way that "
+        "packets came.",
         {"reg2", "ct_label"},
+        {"reg11"},
+        "recalled copies choose",
+    ),
+    _table(
+        "recalled",
+        136,
+        "The remembered path is taken again if the packet's list still has it.",
+        {"reg2", "reg11"},
         {"eth_dst"},
         "copies choose",
     ),

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from controller_app.model.policy import Policy, Service
 from controller_app.model.topology import IPAddress, IPNetwork, Topology
+from controller_app.modes import MODES
 from controller_app.modes.mode import Mode
 from controller_app.pipeline import labels
 from controller_app.routing.distances import Routes
@@ -118,6 +119,11 @@ class ListView:
     def owner(self) -> str:
         return f"functions/{self.tenant}/{self.functions[0]}"
 
+    @property
+    def on_path(self) -> bool:
+        """Whether packets go through any of its instances: not so where it has but taps."""
+        return any(step.mode.on_path for steps in self.paths.values() for step in steps)
+
     def steps(self, path: int, backward: bool) -> tuple[InstanceView, ...]:
         instances = self.paths[path]
         return instances[::-1] if backward else instances
@@ -134,6 +140,20 @@ class ServiceView:
     ips: tuple[IPAddress, ...]
     providers: Mapping[str, HostView]
     slots: tuple[str, ...]
+
+
+def left_out(
+    policy: Policy, instances: Mapping[tuple[str, str], tuple[InstanceView, ...]]
+) -> frozenset[tuple[str, str]]:
+    """See `World.left_out`. instances: those that can be used."""
+    return frozenset(
+        (tenant.name, function.name)
+        for tenant in policy.tenants.values()
+        for function in tenant.functions.values()
+        if function.on_failure == "open"
+        and MODES[function.mode].cuts
+        and not instances.get((tenant.name, function.name))
+    )
 
 
 @dataclass(frozen=True)
@@ -248,6 +268,24 @@ class World:
             for classifier in tenant.classifiers.values()
             if classifier.after is not None
         )
+
+    @cached_property
+    def departures(self) -> Mapping[tuple[str, int], int]:
+        """The arm's waypoint at each port (switch, number) where what a translating function sends from its own
+        addresses comes out of it, for classifiers that ask for that."""
+        return {
+            (arm.switch, arm.port): arm.waypoint
+            for key in sorted(self.branching)
+            for instance in self.instances.get(key, ())
+            for arm in instance.arms
+            if instance.mode.cuts
+        }
+
+    @cached_property
+    def left_out(self) -> frozenset[tuple[str, str]]:
+        """Functions (with their tenants) that chains are not cut at: translating ones that are skipped, having no
+        instance."""
+        return left_out(self.policy, self.instances)
 
     def branches(self, instance: InstanceView) -> bool:
         """Whether there are classifiers for what comes out of this instance."""

@@ -15,10 +15,10 @@ from controller_app.model.topology import Host, IPAddress, Topology
 from controller_app.modes import MODES
 from controller_app.pipeline.cookies import METER_MARK
 from controller_app.pipeline.ids import Numbers
-from controller_app.pipeline.lists import build_lists, list_key, pieces
+from controller_app.pipeline.lists import build_lists, kept, list_key, pieces
 from controller_app.pipeline.memory import Memory
 from controller_app.pipeline.services import build_services
-from controller_app.pipeline.views import ArmView, HostView, InstanceView, ListView, World
+from controller_app.pipeline.views import ArmView, HostView, InstanceView, ListView, World, left_out
 from controller_app.policy.membership import function_hosts, memberships
 from controller_app.routing.distances import Routes
 
@@ -111,6 +111,11 @@ def _waypoint_name(host: str, arm: str) -> str:
     return f"host:{host}:{arm}" if arm else f"host:{host}"
 
 
+def _own_waypoint_name(host: str, arm: str) -> str:
+    """Of a function that sends packets of its own: where packets for itself go."""
+    return f"own:{host}:{arm}" if arm else f"own:{host}"
+
+
 class _Owner(NamedTuple):
     """Who sends packets of its own from a place."""
 
@@ -155,7 +160,11 @@ def _attached(policy: Policy, topology: Topology, owners: _Owners) -> dict[str, 
             if host.name not in functions and (host.name, arm) not in owners:
                 continue  # a two-armed box that no policy uses yet
             if isinstance(end.port, int) and end.switch in topology.switches:
-                attached.setdefault(end.switch, []).append(_waypoint_name(host.name, arm))
+                names = attached.setdefault(end.switch, [])
+                names.append(_waypoint_name(host.name, arm))
+                owner = owners.get((host.name, arm))
+                if owner is not None and owner.instance is not None:
+                    names.append(_own_waypoint_name(host.name, arm))
     return attached
 
 
@@ -176,7 +185,8 @@ def _hosts(
     for (name, arm), owner in owners.items():
         host = topology.hosts[name]
         end = host.attach[arm]
-        waypoint = waypoints.get(_waypoint_name(name, arm))
+        of_host = _waypoint_name if owner.instance is None else _own_waypoint_name
+        waypoint = waypoints.get(of_host(name, arm))
         if waypoint is None or not isinstance(end.port, int):
             continue
         mac = host.arm_mac(arm)
@@ -249,6 +259,7 @@ def _resumed(
 ) -> Iterator[tuple[ArmView, str]]:
     """Where the paths of a list have to be remembered at a function: what comes out of it has no label, or takes
     another chain from there."""
+    without = left_out(policy, instances)
     for view in lists.values():
         for name in view.functions if view.sticky else ():
             for instance in instances.get((view.tenant, name), ()):
@@ -259,7 +270,7 @@ def _resumed(
             if classifier.after is None or classifier.then.chain is None:
                 continue
             chain = tenant.chains[classifier.then.chain]
-            first = pieces(tenant.functions, chain.through)[0]
+            first = pieces(tenant.functions, kept(tenant, chain.through, without))[0]
             if chain.stickiness == "connection":
                 for instance in instances.get((tenant.name, classifier.after), ()):
                     yield instance.into, list_key(tenant.name, first, chain.stickiness, chain.transport)

@@ -102,7 +102,8 @@ class Answers:
         behind: list[tuple[IPNetwork, _Place]] = []
         exits: dict[int, _Place] = {}
         for name, ips, prefixes, place in _places(self.policy, self.topology):
-            if (waypoint := self.allocation.waypoints.get(f"host:{name}")) is not None:
+            numbers = self.allocation.waypoints
+            if (waypoint := numbers.get(f"own:{name}", numbers.get(f"host:{name}"))) is not None:
                 exits[waypoint] = place
             for ip in ips:
                 at.setdefault(ip, []).append(place)
@@ -123,7 +124,8 @@ class Answers:
         if kind is None or ends is None:
             return None
         label = Label.read(int.from_bytes(packet.data[:6], "big"))
-        leaving = None if label is None else self._exits.get(label.exit)
+        # behind the last function of a remembered path, `exit` is that function
+        leaving = None if label is None else self._exits.get(label.exit) or self._exits.get(label.waypoint)
         tenant = self._tenants.get(_part(packet, TENANT)) or (None if leaving is None else leaving.tenant)
         place = self._sender(ends[0], tenant, switch, packet)
         if place is None or place.mac is None or place.switch not in self.topology.switches:

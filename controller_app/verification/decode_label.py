@@ -94,8 +94,9 @@ def names_of(policy: Policy, topology: Topology, allocation: Allocation | None =
     for host in topology.hosts.values():
         for arm, end in host.attach.items():
             name = f"{host.name}:{arm}" if arm else host.name
-            if (number := made.waypoints.get(f"host:{name}")) is not None:
-                waypoints[number] = name, str(end)
+            for kind in ("host", "own"):
+                if (number := made.waypoints.get(f"{kind}:{name}")) is not None:
+                    waypoints[number] = name, str(end)
     switches = {number: name for name, number in made.ids.get("switches", {}).items()}
     return Names(paths, waypoints, switches)
 
@@ -134,10 +135,12 @@ def decode(frame: bytes, names: Names) -> dict[str, Any] | None:
     path = names.paths.get(label.path)
     steps = () if path is None else path.steps[::-1] if label.backward else path.steps
     entered = [step.out if label.backward else step.into for step in steps]
+    last = next((step.into if label.backward else step.out for step in reversed(steps) if step.on_path), None)
+    exit_ = label.waypoint if label.exit == last else label.exit
     position: int | None = len(steps)
     if label.waypoint in entered:
         position = entered.index(label.waypoint)
-    elif label.waypoint != label.exit:
+    elif label.waypoint != exit_:
         position = None
     unknown = [f"#{label.path}"] if path is None and label.path else []
     return {
@@ -150,7 +153,7 @@ def decode(frame: bytes, names: Names) -> dict[str, Any] | None:
         "direction": "backward" if label.backward else "forward",
         "position": position,
         "next": _waypoint(label.waypoint, names),
-        "exit": _waypoint(label.exit, names),
+        "exit": _waypoint(exit_, names),
         "routed": label.routed,
         **{key: names.switches.get(value, f"#{value}") if key == "segment" else value for key, value in extra.items()},
         "packet": summary(packet),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,11 @@ def test_a_label_is_named(names: Names) -> None:
     done = decode(bytes(Ether(dst=mac(last)) / PACKET), names)
     assert done is not None
     assert done["position"] == len(path.steps)
+    # of a remembered path, the label names the last function once the packet is through
+    behind = next(step for step in reversed(path.steps) if step.on_path).out
+    started = decode(bytes(Ether(dst=mac(replace(last, exit=behind))) / PACKET), names)
+    assert started is not None
+    assert {**started, "label": done["label"]} == done
 
 
 def test_the_other_direction_counts_from_the_end(names: Names) -> None:

@@ -9,7 +9,7 @@ from bench.datapath import parse, per_next_waypoint
 from bench.fat_tree import fat_tree
 from bench.rules import changed_transit, counted, per_direction, per_flow_per_hop
 from bench.slots import bound, group_slots_moved, removals, unevenness
-from bench.workload import policy
+from bench.workload import KINDS, policy
 
 from controller_app.balancing.slots import fill
 
@@ -28,12 +28,21 @@ def test_a_fat_tree_is_one() -> None:
     assert len({str(end) for host in tree.topology.hosts.values() for end in host.attach.values()}) == 1024 + 2 * 24
 
 
-def test_a_classifier_costs_one_rule_a_direction() -> None:
+@pytest.mark.parametrize("stickiness", ["none", "connection"])
+def test_a_classifier_costs_one_rule_a_direction(stickiness: str) -> None:
     """Beyond what lists of functions cost once at every edge."""
-    some, many = counted(TREE, 240, "none"), counted(TREE, MANY, "none")
+    some, many = counted(TREE, 240, stickiness), counted(TREE, MANY, stickiness)
     assert per_direction(some, many, MANY - 240) == 1
     assert many.tables["classify"] - some.tables["classify"] == 2 * (MANY - 240)
     assert many.groups == some.groups
+
+
+def test_paths_that_are_remembered_cost_no_rule_each() -> None:
+    """An edge takes up what it remembers with a rule or a few for a list, not one for each path and direction."""
+    many = counted(TREE, MANY, "connection")
+    lists, edges, always = len(KINDS), len(TREE.edge), 1
+    assert many.tables["recalled"] <= edges * (2 * lists + always)
+    assert many.tables["pinned-path"] == 5 * edges
 
 
 @pytest.mark.parametrize("stickiness", ["none", "connection"])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from controller_app.model.allocation import Allocation
 from controller_app.model.position import PolicyError
-from controller_app.pipeline.ids import Numbers
+from controller_app.pipeline.ids import Numbers, aligned
 from controller_app.pipeline.labels import WAYPOINTS
 
 names = st.lists(st.text("abc", min_size=1, max_size=3), unique=True, max_size=12)
@@ -80,3 +80,17 @@ def test_a_switch_that_grows_slowly_has_few_blocks() -> None:
 def test_too_many_attachments() -> None:
     with pytest.raises(PolicyError, match="waypoints"):
         Numbers(Allocation()).waypoints({"s1": [str(n) for n in range(WAYPOINTS)]})
+
+
+@given(st.sets(st.integers(0, 4095)))
+def test_ids_are_matched_by_masks_and_no_others_are(numbers: set[int]) -> None:
+    masks = aligned(numbers)
+    assert {n for n in range(4096) if any(n & mask == value for value, mask in masks)} == numbers
+
+
+def test_many_new_numbers_start_where_few_masks_match_them() -> None:
+    numbers = Numbers(Allocation(next={"paths": 37}))
+    found = numbers.assign("paths", [f"p{n}" for n in range(64)], {}, first=1, limit=2048, together=True)
+    assert aligned(found.values()) == [(64, 0xFFF & ~63)]
+    more = numbers.assign("paths", ["another"], found, first=1, limit=2048, together=True)
+    assert more == {"another": 128}
