@@ -35,14 +35,35 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """How to find out whether somebody serves.
+
+    probe: tcp (connect to `port`), http (GET `path` at `port`, 2xx and 3xx are well), arp (ARP, in IPv6 neighbour
+    discovery). Every `interval` seconds; `misses` in a row and it is out.
+    """
+
+    probe: str
+    port: int = 0
+    path: str = "/"
+    interval: float = 1.0
+    misses: int = 3
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A host's place in a network, with the labels that selectors look at."""
+    """A host's place in a network, with the labels that selectors look at.
+
+    drain: it gets no new connections of services; those it has may end. drain_after: seconds until they are ended; None
+    is never.
+    """
 
     name: str
     host: str
     network: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     weight: int = 1
+    drain: bool = False
+    drain_after: float | None = None
     where: Position = field(default=NOWHERE, compare=False)
 
 
@@ -64,6 +85,7 @@ class Function:
     copies), nsh (speaks RFC 8300 itself), translating (changes addresses: NAT, terminating proxies).
     handover: which destination MAC a transparent function sees: the label, or the original.
     on_failure: when no instance is left, closed drops, open skips the function, reject tells the sender.
+    selector: where the instances are the endpoints it matches (then `instances` holds these, by their names).
     """
 
     name: str
@@ -72,6 +94,7 @@ class Function:
     mode: str = "transparent"
     handover: str = "label"
     on_failure: str = "closed"
+    selector: Selector | None = None
     where: Position = field(default=NOWHERE, compare=False)
 
 
@@ -171,13 +194,23 @@ class ServicePort:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """An address and ports in front of every endpoint whose labels the selector matches."""
+    """An address and ports in front of every endpoint whose labels the selector matches.
+
+    session_affinity: seconds for which all connections of a client address have one provider; None: each its own.
+    prefer: switch, rack, zone or cost: providers near the client's edge get all connections while there are any.
+    health: how providers are checked; None: they serve while their ports are up.
+    expose: everyone; internal (whom a classifier names, other than by `any`); or the parties that may reach it.
+    """
 
     name: str
     network: str
     selector: Selector
     ports: tuple[ServicePort, ...]
     ips: tuple[IPAddress, ...] = ()
+    session_affinity: float | None = None
+    prefer: str | None = None
+    health: Health | None = None
+    expose: str | tuple[Party, ...] = "everyone"
     where: Position = field(default=NOWHERE, compare=False)
 
 

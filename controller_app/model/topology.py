@@ -94,13 +94,15 @@ class Topology:
     """The whole network. Names are unique among switches, and among hosts.
 
     A value: never changed, only replaced. Mappings keep the order of declaration. `down` are ports of hosts and
-    functions that are known not to work now; links that do not work are simply not there.
+    functions that are known not to work now; links that do not work are simply not there. `unready` is whom checks
+    found not to serve, as "services/TENANT/SERVICE/ENDPOINT".
     """
 
     switches: Mapping[str, Switch] = field(default_factory=dict)
     links: tuple[Link, ...] = ()
     hosts: Mapping[str, Host] = field(default_factory=dict)
     down: frozenset[End] = frozenset()
+    unready: frozenset[str] = frozenset()
 
     @cached_property
     def graph(self) -> nx.MultiGraph:
