@@ -256,7 +256,7 @@ def _segment(name: str, spec: Any, entry: Entry) -> Segment:
 
 
 def _endpoint(name: str, spec: Any, entry: Entry) -> Endpoint:
-    return Endpoint(name, spec.host, spec.network, dict(spec.labels), spec.weight, entry.where)
+    return Endpoint(name, spec.host, spec.network, dict(spec.labels), spec.weight, where=entry.where)
 
 
 def _function(name: str, spec: Any, entry: Entry) -> Function:
@@ -264,7 +264,7 @@ def _function(name: str, spec: Any, entry: Entry) -> Function:
         key: Instance(key, item.host, item.weight, entry.at("instances", key, key=True))
         for key, item in spec.instances.items()
     }
-    return Function(name, spec.kind, instances, spec.mode, spec.handover, spec.on_failure, entry.where)
+    return Function(name, spec.kind, instances, spec.mode, spec.handover, spec.on_failure, where=entry.where)
 
 
 def _chain(name: str, spec: Any, entry: Entry) -> Chain:
@@ -274,7 +274,7 @@ def _chain(name: str, spec: Any, entry: Entry) -> Chain:
 
 
 def _service(name: str, spec: Any, entry: Entry) -> Service:
-    return Service(name, spec.network, spec.selector, tuple(spec.ports), tuple(spec.ip), entry.where)
+    return Service(name, spec.network, spec.selector, tuple(spec.ports), tuple(spec.ip), where=entry.where)
 
 
 def _classifier(name: str, spec: ClassifierSpec, entry: Entry) -> Classifier:
