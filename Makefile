@@ -2,6 +2,7 @@
 # make demo    build, run the main lab, print its table and where its picture is
 # make test    build, lint, check types and imports, run every test (lab tests as root)
 # make bench   build, measure what the steering engine costs, print the table (writes out/bench; its labs as root)
+# make fuzz    build, then random policies for some ten minutes: each is refused in its place or does what it says
 # make clean   remove what the above made in this directory
 # Paths are relative on purpose: a checkout may lie in a directory with a space in its name.
 
@@ -9,7 +10,7 @@ PYTHON := .venv/bin/python
 # what root runs for a user leaves no compiled files in the user's checkout
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || ! command -v sudo >/dev/null || echo sudo env PYTHONDONTWRITEBYTECODE=1)
 
-.PHONY: build demo test lint check lab-tests bench clean
+.PHONY: build demo test lint check lab-tests bench fuzz clean
 .DEFAULT_GOAL := build
 
 build:
@@ -38,6 +39,10 @@ lab-tests: build check
 bench: build
 	@[ -z "$(SUDO)" ] || sudo -v || echo "Without root the labs (megaflows, throughput) are not measured." >&2
 	PYTHONPATH=tests $(PYTHON) -m bench
+
+# Other examples each time; the tests try a few fixed ones. What fails is tried again first the next time.
+fuzz: build
+	$(PYTHON) -m pytest tests/fuzz --hypothesis-profile=fuzz
 
 clean:
 	rm -rf .venv .venv.lock *.egg-info build out .pytest_cache .mypy_cache .ruff_cache .hypothesis \

@@ -7,9 +7,7 @@ import logging
 import re
 import socket
 import threading
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Annotated, Any
 
@@ -19,22 +17,17 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from controller_app.api import steering_views, views
+from controller_app.api import objects, service_metrics, steering_views, views
+from controller_app.api.changes import change, read_body
 from controller_app.api.problems import Refused, document, install
-from controller_app.model.position import Diagnostic
-from controller_app.policy.source_text import MAX_BYTES
-from controller_app.runtime.computed import Computed
 from controller_app.runtime.conductor import Conductor
 from controller_app.runtime.control import Runtime
 from controller_app.runtime.intent import Intent
 from controller_app.runtime.live_trace import live_trace
 from controller_app.settings import SettingsError
 from controller_app.verification.trace import PacketSpec, TraceError
-from controller_app.verification.verify import verify_change
 
 LOG = logging.getLogger(__name__)
-CONFIRM_TIME = 20.0  # seconds to wait for switches to confirm a change
-ATTEMPTS = 10  # at a network that changes while a policy is verified
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 
 
@@ -60,17 +53,6 @@ class TraceRequest(BaseModel):
     proto: str = "tcp"
     sport: Annotated[int, Field(ge=0, le=65535)] = 40000
     dport: Annotated[int, Field(ge=0, le=65535)] = 80
-
-
-@dataclass(frozen=True)
-class _Change:
-    """A change that was checked: what would be wanted, and what it would do to what was wanted then."""
-
-    before: tuple[Intent, Computed]
-    intent: Intent
-    computed: Computed
-    warnings: tuple[Diagnostic, ...]
-    plan: dict[str, Any]
 
 
 def create_app(runtime: Runtime, token: str | None = None) -> FastAPI:
@@ -118,7 +100,7 @@ def create_app(runtime: Runtime, token: str | None = None) -> FastAPI:
     @app.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> Response:
         """Counters for Prometheus."""
-        return PlainTextResponse(runtime.call(steering_views.metrics), media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(runtime.call(_metrics), media_type="text/plain; version=0.0.4")
 
     @app.get("/api/v1/policies/{name}", response_class=PlainTextResponse)
     def get_policy(name: str) -> Response:
@@ -133,9 +115,9 @@ def create_app(runtime: Runtime, token: str | None = None) -> FastAPI:
         """Apply a policy (YAML or JSON). Answers when every connected switch confirmed, or says which has
         not."""
         _check_name(name)
-        text = await _text(request)
+        text = await read_body(request)
         return await run_in_threadpool(
-            _change, runtime, lambda intent: intent.put({name: text}), f"apply {name}", dry_run
+            change, runtime, lambda intent: intent.put({name: text}), f"apply {name}", dry_run
         )
 
     @app.post("/api/v1/policies")
@@ -143,7 +125,7 @@ def create_app(runtime: Runtime, token: str | None = None) -> FastAPI:
         """Apply several policies as one change."""
         for name in wanted.policies:
             _check_name(name)
-        return _change(
+        return change(
             runtime,
             lambda intent: intent.put(wanted.policies),
             "apply " + ", ".join(wanted.policies),
@@ -159,7 +141,7 @@ def create_app(runtime: Runtime, token: str | None = None) -> FastAPI:
                 raise Refused(404, "No such policy", f"no policy is named {name!r}; see /api/v1/policies")
             return intent.delete(name)
 
-        return _change(runtime, without, f"delete {name}", dry_run)
+        return change(runtime, without, f"delete {name}", dry_run)
 
     @app.get("/api/v1/plan")
     def plan() -> dict[str, Any]:
@@ -199,6 +181,7 @@ def create_app(runtime: Runtime, token: str | None = None) -> FastAPI:
             runtime, PacketSpec(wanted.source, target, wanted.proto, wanted.sport, wanted.dport)
         )
 
+    objects.install(app, runtime)
     for kind, view in views.KINDS.items():
         _add_kind(app, runtime, kind, view)
     return app
@@ -221,55 +204,8 @@ def _check_name(name: str) -> None:
         )
 
 
-async def _text(request: Request) -> str:
-    data = bytearray()
-    async for piece in request.stream():
-        data += piece
-        if len(data) > MAX_BYTES:
-            raise Refused(413, "Too large", f"a policy has at most {MAX_BYTES} bytes")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Refused(
-            422, "Not text", f"the policy is not UTF-8: {error.reason} at byte {error.start}"
-        ) from None
-
-
-def _change(runtime: Runtime, edit: Callable[[Intent], Intent], what: str, dry_run: bool) -> dict[str, Any]:
-    """Check and verify a change and, unless it is a dry run, make it and wait for the switches.
-
-    Verification takes its time in the thread of the request, while the control thread goes on; when the network
-    or the policies changed meanwhile, it starts again.
-    """
-
-    def prepare(conductor: Conductor) -> _Change:
-        intent = edit(conductor.intent)
-        computed, warnings = conductor.check(intent)
-        before = conductor.intent, conductor.computed
-        return _Change(before, intent, computed, warnings, conductor.plan(computed).to_json())
-
-    def adopt(conductor: Conductor) -> bool:
-        if change.before[0] is not conductor.intent or change.before[1] is not conductor.computed:
-            return False
-        conductor.adopt(change.intent, change.computed, what, time.time())
-        return True
-
-    for _ in range(ATTEMPTS):
-        change = runtime.call(prepare)
-        now = change.computed
-        answer = {**change.plan, "warnings": [views.problem(item) for item in change.warnings]}
-        if dry_run:
-            report = verify_change(now.policy, now.topology, now.state, now.allocation)
-            return {**answer, "verification": report.to_json()}
-        answer["verification"] = now.verify().to_json()
-        if runtime.call(adopt):
-            waiting = runtime.wait_confirmed(CONFIRM_TIME)
-            return {**answer, "confirmed": not waiting, "waiting": waiting}
-    raise Refused(
-        503,
-        "The network does not hold still",
-        "switches, links or hosts changed each time the policy was being verified; nothing was changed: try again",
-    )
+def _metrics(conductor: Conductor) -> str:
+    return steering_views.metrics(conductor) + service_metrics.metrics(conductor)
 
 
 def _outstanding(conductor: Conductor) -> dict[str, Any]:

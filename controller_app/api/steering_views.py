@@ -158,7 +158,7 @@ def metrics(conductor: Conductor) -> str:
             conversation.refused.totals.items(), key=lambda item: (item[0].port or 0, item[0].reason)
         ):
             port = "" if place.port is None else str(place.port)
-            name = _quoted(conductor.name_of(dpid))
+            name = quoted(conductor.name_of(dpid))
             lines.append(
                 f'chainsteer_refused_frames_total{{switch="{name}",port="{port}",reason="{place.reason}"}} {frames}'
             )
@@ -173,10 +173,10 @@ def metrics(conductor: Conductor) -> str:
     ]
     for dpid, conversation in sorted(conductor.conversations.items()):
         held = int(conversation.connected and conversation.sync.in_sync)
-        lines.append(f'chainsteer_switch_in_sync{{switch="{_quoted(conductor.name_of(dpid))}"}} {held}')
+        lines.append(f'chainsteer_switch_in_sync{{switch="{quoted(conductor.name_of(dpid))}"}} {held}')
     return "\n".join(lines) + "\n"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A label's value: backslash, quotation mark and line feed are escaped."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

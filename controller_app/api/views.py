@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from controller_app.api import steering_views
+from controller_app.api import object_views, service_views, steering_views
+from controller_app.api.parties import written
 from controller_app.model.flow import Flow
-from controller_app.model.policy import Party, Selector, Verdict
+from controller_app.model.policy import Verdict
 from controller_app.model.position import Diagnostic
 from controller_app.pipeline.cookies import object_name
 from controller_app.pipeline.ofctl import format_actions, format_match
@@ -153,8 +154,8 @@ def classifiers(conductor: Conductor) -> Document:
             {
                 "name": item.name,
                 "tenant": tenant.name,
-                "from": _party(item.source),
-                "to": _party(item.destination),
+                "from": written(item.source),
+                "to": written(item.destination),
                 "traffic": [_traffic(t.protocol, t.low, t.high) for t in item.traffic],
                 "dscp": list(item.dscp),
                 "after": item.after,
@@ -166,32 +167,6 @@ def classifiers(conductor: Conductor) -> Document:
             for item in tenant.classifiers.values()
         ]
     }
-
-
-def services(conductor: Conductor) -> Document:
-    """Services, their addresses, and how many of 256 slots each provider has."""
-    listed = []
-    allocation = conductor.computed.allocation
-    for tenant in conductor.intent.policy.tenants.values():
-        for service in tenant.services.values():
-            key = f"{tenant.name}/{service.name}"
-            providers = Counter(allocation.slots.get(f"services/{key}"))
-            listed.append(
-                {
-                    "name": service.name,
-                    "tenant": tenant.name,
-                    "network": service.network,
-                    "ips": list(allocation.addresses.get(key, ())),
-                    "ports": [str(port) for port in service.ports],
-                    "selector": service.selector.text,
-                    "providers": [
-                        {"endpoint": name, "host": tenant.endpoints[name].host, "slots": count}
-                        for name, count in sorted(providers.items())
-                        if name in tenant.endpoints
-                    ],
-                }
-            )
-    return {"services": listed}
 
 
 def policies(conductor: Conductor) -> Document:
@@ -245,7 +220,9 @@ KINDS = {
     "functions": functions,
     "chains": chains,
     "classifiers": classifiers,
-    "services": services,
+    "networks": object_views.networks,
+    "endpoints": object_views.endpoints,
+    "services": service_views.services,
     "service-routers": steering_views.service_routers,
     "policies": policies,
     "revisions": revisions,
@@ -261,13 +238,6 @@ def _flow(switch: str, flow: Flow, owner: str | None) -> Document:
         "object": owner,
         "actions": format_actions(flow.actions, flow.goto, TABLE_NAMES),
     }
-
-
-def _party(party: Party) -> str | Document:
-    if party.kind == "any":
-        return "any"
-    value = party.value.text if isinstance(party.value, Selector) else str(party.value)
-    return {party.kind: value}
 
 
 def _verdict(verdict: Verdict) -> str | Document:

@@ -19,8 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-VERBS = ("validate", "path", "compile", "verify", "trace", "plan", "apply", "delete", "get", "decode", "lab", "doctor")
-LATER = ("export", "history", "rollback", "describe", "top", "events", "net", "endpoint", "service", "label")
+VERBS = ("validate", "path", "compile", "verify", "trace", "plan", "apply", "delete", "get", "decode", "lab", "doctor",
+         "net", "endpoint", "service", "label")  # fmt: skip
+LATER = ("export", "history", "rollback", "describe", "top", "events")
 _COMMON = {"--controller": "controller", "--token": "token", "-o": "output", "--output": "output"}
 
 
@@ -99,13 +100,13 @@ def take_common(arguments: list[str]) -> list[str]:
 
 def _register(verb: str | None) -> None:
     """Add the commands; `lab`, which is slow to load, only where it is asked for or listed."""
-    if verb in (None, "lab") and not app.registered_groups:
+    if verb in (None, "lab") and not any(group.name == "lab" for group in app.registered_groups):
         from controller_app.cli.lab import app as lab
 
         app.add_typer(lab, name="lab")
     if app.registered_commands:
         return
-    from controller_app.cli import live, offline
+    from controller_app.cli import live, objects, offline
     from controller_app.cli.decode import decode
     from controller_app.cli.doctor import doctor
 
@@ -119,10 +120,13 @@ def _register(verb: str | None) -> None:
         ("apply", live.apply),
         ("delete", live.delete),
         ("get", live.get),
+        ("label", objects.label),
         ("decode", decode),
         ("doctor", doctor),
     ):
         app.command(name)(command)
+    for name, group in (("net", objects.net), ("endpoint", objects.endpoint), ("service", objects.service)):
+        app.add_typer(group, name=name)
 
 
 if __name__ == "__main__":

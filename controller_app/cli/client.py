@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controller_app.cli.common import Failure, controller_url, token_of
@@ -30,7 +30,7 @@ class Client:
         """Put a policy's text; the answer is a JSON document."""
         return self._json("PUT", path, query, text.encode(), "application/yaml")
 
-    def post(self, path: str, body: Mapping[str, Any], **query: Any) -> Any:
+    def post(self, path: str, body: Mapping[str, Any] | Sequence[Any], **query: Any) -> Any:
         """Post a JSON document; so is the answer."""
         import json
 

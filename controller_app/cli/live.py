@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -43,6 +43,8 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("classifier",),
         ("name", "tenant", "from", "to", "traffic", "after", "then", "priority", "position"),
     ),
+    "networks": (("network", "net"), ("name", "tenant", "kind", "subnet", "gateway", "insert", "policy")),
+    "endpoints": (("endpoint", "ep"), ("name", "tenant", "host", "ips", "network", "labels", "weight", "drain")),
     "services": (("service", "svc"), ("name", "tenant", "ips", "ports", "selector", "providers")),
     "service-routers": (
         ("service-router", "router"),
@@ -51,6 +53,12 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "policies": (("policy",), ("name", "file")),
     "flows": (("flow",), ("switch", "table", "priority", "match", "actions", "object")),
 }
+
+
+def provider_cell(provider: Mapping[str, Any]) -> str:
+    """A provider in a table of services: its slots, and its state where it does not simply serve."""
+    state = "" if provider["state"] == "serving" else f", {provider['state']}"
+    return f"{provider['endpoint']} ({provider['slots']}/256{state}, {provider['opened']} opened)"
 
 
 def _read(client: Client, files: Sequence[str], name: str | None) -> dict[str, str]:
@@ -66,7 +74,8 @@ def _read(client: Client, files: Sequence[str], name: str | None) -> dict[str, s
     return {name or policy.name: policy.text or "" for policy in found}
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A name as a part of a path."""
     from urllib.parse import quote
 
     return quote(name, safe="")
@@ -76,7 +85,7 @@ def _change(client: Client, texts: dict[str, str], dry_run: bool) -> dict[str, A
     query = {"dry_run": "true"} if dry_run else {}
     if len(texts) == 1:
         ((name, text),) = texts.items()
-        answer = client.put(f"/policies/{_quoted(name)}", text, **query)
+        answer = client.put(f"/policies/{quoted(name)}", text, **query)
     else:
         answer = client.post("/policies", {"policies": texts}, **query)
     return dict(answer)
@@ -118,7 +127,7 @@ def apply(
     """Apply policy files; done when every connected switch confirmed."""
     client = Client(controller, token)
     texts = _read(client, files, name)
-    _report(client, _change(client, texts, dry_run=False), "applied " + ", ".join(texts), output)
+    report(client, _change(client, texts, dry_run=False), "applied " + ", ".join(texts), output)
 
 
 def delete(
@@ -129,10 +138,11 @@ def delete(
 ) -> None:
     """Take a policy away."""
     client = Client(controller, token)
-    _report(client, dict(client.delete(f"/policies/{_quoted(name)}")), f"deleted {name}", output)
+    report(client, dict(client.delete(f"/policies/{quoted(name)}")), f"deleted {name}", output)
 
 
-def _report(client: Client, answer: dict[str, Any], done: str, output: str | None) -> None:
+def report(client: Client, answer: dict[str, Any], done: str, output: str | None) -> None:
+    """What a change did. Failure when switches have not confirmed it yet."""
     chosen = output_format(output)
     _warn(answer, client)
     if chosen == "table":
@@ -180,7 +190,7 @@ def get(
     if plural is None:
         raise Failure(f"there is no kind {kind!r}; choose one of {', '.join([*KINDS, 'topology'])}")
     if plural == "policies" and name is not None and chosen == "table":
-        return emit(client.get_text(f"/policies/{_quoted(name)}"))
+        return emit(client.get_text(f"/policies/{quoted(name)}"))
     items = client.get(f"/{plural}", switch=name if plural == "flows" else None)[plural]
     if name is not None and plural != "flows":
         items = [item for item in items if item["name"] == name]
@@ -199,7 +209,7 @@ def _row(item: dict[str, Any], columns: Sequence[str]) -> list[Any]:
         if column == "instances":
             value = [f"{i['name']} ({i['slots']}/256)" if i["slots"] else i["name"] for i in value]
         elif column == "providers":
-            value = [f"{i['endpoint']} ({i['slots']}/256)" for i in value]
+            value = [provider_cell(provider) for provider in value]
         elif column == "functions":
             value = [_next_hops(function) for function in value]
         elif column == "refused" and isinstance(value, list):

@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from controller_app.discovery.frames import ETH_IPV4, ETH_IPV6, ETH_VLAN
 from controller_app.model.topology import IPAddress
 
-TCP, ICMP, ICMPV6 = 6, 1, 58
+TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
 SMALLEST_MTU = {4: 68, 6: 1280}  # RFC 791 3.1, RFC 8200 5
 
 _LIFETIME = 64
@@ -39,6 +39,11 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Closed:
+    """Nobody listens at that port of that address: what the machine itself would say (RFC 1122 3.2.2.1)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Expired:
     """Its TTL or hop limit is used up; `source`, a gateway, says so."""
 
@@ -53,7 +58,7 @@ class TooBig:
     source: IPAddress | None = None
 
 
-Why = Refused | Expired | TooBig
+Why = Refused | Closed | Expired | TooBig
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ def answer(frame: bytes, why: Why, sender: int, teller: int, vlan: int | None = 
     packet = read(int.from_bytes(frame[12:14], "big"), frame[14:])
     if packet is None or not _one_machine(packet.source) or not _one_machine(packet.destination):
         return None
-    if isinstance(why, Refused) and packet.protocol == TCP and not packet.fragment:
+    if isinstance(why, Refused | Closed) and packet.protocol == TCP and not packet.fragment:
         body = _reset(packet)
     else:
         body = _error(packet, why)
@@ -161,7 +166,7 @@ def _reset(packet: _Packet) -> bytes | None:
         numbers = 0, (sequence + length) & 0xFFFF_FFFF, _RST | _ACK
     number, expects, flag = numbers
     body = struct.pack("!HHIIBBHHH", destination_port, source_port, number, expects, 5 << 4, flag, 0, 0, 0)
-    return _packet(packet.destination, packet.source, TCP, body, 16)
+    return ip_packet(packet.destination, packet.source, TCP, body, 16)
 
 
 def _error(packet: _Packet, why: Why) -> bytes | None:
@@ -172,12 +177,14 @@ def _error(packet: _Packet, why: Why) -> bytes | None:
         kind = packet.data[packet.upper]
         if kind in _ERRORS if packet.version == 4 else kind < 128 or kind == _REDIRECT:
             return None
-    source = why.source or packet.destination
+    source = packet.destination if isinstance(why, Closed) else why.source or packet.destination
     if source.version != packet.version:
         return None
     rest = 0
     match why:
-        case Refused():
+        case Closed() if packet.protocol == UDP:
+            number, code = (3, 3) if packet.version == 4 else (1, 4)  # port unreachable
+        case Refused() | Closed():
             number, code = (3, 13) if packet.version == 4 else (1, 1)  # administratively prohibited
         case Expired():
             number, code = (11, 0) if packet.version == 4 else (3, 0)
@@ -187,10 +194,10 @@ def _error(packet: _Packet, why: Why) -> bytes | None:
             rest = max(mtu, SMALLEST_MTU[packet.version])
     head = 28 if packet.version == 4 else 48
     quoted = packet.data[: _LONGEST[packet.version] - head]
-    return _packet(source, packet.source, protocol, struct.pack("!BBHI", number, code, 0, rest) + quoted, 2)
+    return ip_packet(source, packet.source, protocol, struct.pack("!BBHI", number, code, 0, rest) + quoted, 2)
 
 
-def _packet(source: IPAddress, destination: IPAddress, protocol: int, body: bytes, checksum_at: int) -> bytes:
+def ip_packet(source: IPAddress, destination: IPAddress, protocol: int, body: bytes, checksum_at: int) -> bytes:
     """An IP packet around a message whose checksum, still 0, is at `checksum_at`."""
     ends = source.packed + destination.packed
     pseudo = b"" if protocol == ICMP else ends + struct.pack("!II", len(body), protocol)

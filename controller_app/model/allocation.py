@@ -21,6 +21,7 @@ class Allocation:
     paths: list name -> "fw1,ids1" -> path id;
     slots: "functions/TENANT/NAME" or "services/TENANT/NAME" -> 256 member names;
     addresses: "TENANT/SERVICE" -> address texts;
+    served: "TENANT/SERVICE" -> the waypoints of its providers, those that are none any more first;
     next: number space -> where to look for the next free number, so that numbers are not soon used again.
     """
 
@@ -30,6 +31,7 @@ class Allocation:
     paths: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    served: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     next: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
@@ -51,5 +53,6 @@ class Allocation:
             paths={k: dict(v) for k, v in data.get("paths", {}).items()},
             slots={k: tuple(v) for k, v in data.get("slots", {}).items()},
             addresses={k: tuple(v) for k, v in data.get("addresses", {}).items()},
+            served={k: tuple(v) for k, v in data.get("served", {}).items()},
             next=dict(data.get("next", {})),
         )

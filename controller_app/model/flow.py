@@ -145,11 +145,12 @@ class Resubmit:
 @dataclass(frozen=True, slots=True)
 class Nat:
     """Translation within Ct. With address None: as the connection was committed (plain `nat`). Otherwise
-    new connections get this destination."""
+    new connections get this destination or, where `source` says so, this source."""
 
     address: int | None = None
     port: int | None = None
     version: int = 4  # IP version of address
+    source: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +246,11 @@ class SetQueue:
 @dataclass(frozen=True, slots=True)
 class Multipath:
     """Write a hash of addresses, protocol and ports, the same for both directions and on every switch
-    (`multipath(symmetric_l3l4+udp,0,modulo_n,256,0,target)`), into 8 bits: the slot."""
+    (`multipath(symmetric_l3l4+udp,0,modulo_n,256,0,target)`), into 8 bits: the slot. by_source: of the source
+    address alone (`nw_src`)."""
 
     target: SubField
+    by_source: bool = False
 
 
 @dataclass(frozen=True, slots=True)

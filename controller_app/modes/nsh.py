@@ -18,7 +18,13 @@ from controller_app.modes.mode import ONE_ARM, TWO_ARMS, Mode
 from controller_app.modes.passing import at, go_on
 from controller_app.pipeline import labels
 from controller_app.pipeline.build import Fields, Rules, put, resubmit, write
-from controller_app.pipeline.functions import following, service_index, to_waypoint, write_in_port_none
+from controller_app.pipeline.functions import (
+    answers_start,
+    following,
+    service_index,
+    to_waypoint,
+    write_in_port_none,
+)
 from controller_app.pipeline.labels import IS_WRAPPED, both, set_prefix
 from controller_app.pipeline.tables import ARP, FROM, GATEWAY_MAC
 from controller_app.transports.nsh import CONTEXT, LOW, NSH, WRAP
@@ -82,7 +88,8 @@ def _take_back(
     if view.transport == "nsh" and not taps and not world.branches(instance):
         # the label from the context header, with its next waypoint
         back = Move(CONTEXT, LOW), set_prefix(IS_WRAPPED), to_waypoint(after, backward), write_in_port_none()
-        rules.add("nsh", "exact", instance.owner, back, "unwrap", **matched)
+        starts = answers_start(view, after, arm, backward)
+        rules.add("nsh", "exact", instance.owner, (*back, *starts), "unwrap", **matched)
         return
     rules.add("nsh", "exact", instance.owner, (DecapNsh(), resubmit("branch")), **matched)
 

@@ -13,13 +13,14 @@ from controller_app.pipeline.tables import FROM, IP, IPV6, RESUMED, TENANT
 if TYPE_CHECKING:
     from controller_app.pipeline.views import ArmView, InstanceView, World
 
-# The path, for both directions, whichever came first. The exit is remembered with it, since it may be a provider that
-# was chosen. Answers go to the client, whom their address names: they leave it alone.
+# The path, for both directions, whichever came first. The exit only of what is sent to a service: it is the provider
+# that was chosen. Everybody else is named by his address, also the client to whom answers go.
 _BACK = Move(labels.PATH, labels.LEARNED_PATH), put(labels.LEARNED_VALID, 1), put(labels.CHOSEN_VALID, 1)
 _REMEMBER = {
-    False: (Move(labels.CHOSEN_IN_LABEL, labels.CHOSEN), *_BACK),
+    False: (Move(labels.WAY, labels.CHOSEN_WAY), *_BACK),
     True: (Move(labels.PATH, labels.CHOSEN_PATH), *_BACK),
 }
+_REMEMBER_PROVIDER = (Move(labels.CHOSEN_IN_LABEL, labels.CHOSEN), *_BACK)
 
 
 def at(arm: ArmView) -> tuple[int, int]:
@@ -61,6 +62,18 @@ def hand_over(
                         plus=1,
                         eth_dst=both(at(arm), *chosen),
                         eth_type=eth_type,
+                    )
+                for ip in world.called_ips(view.key):
+                    rules.add(
+                        "deliver",
+                        "exact",
+                        instance.owner,
+                        (Ct(zone=zone, commit=True, exec=_REMEMBER_PROVIDER), *actions),
+                        goto,
+                        plus=2,
+                        eth_dst=both(at(arm), *chosen),
+                        eth_type=IP if ip.version == 4 else IPV6,
+                        **{f"ipv{ip.version}_dst": int(ip)},
                     )
 
 

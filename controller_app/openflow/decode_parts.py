@@ -301,9 +301,9 @@ def _check_packet_larger(data: bytes, at: int, end: int) -> Action:
 def _multipath(data: bytes, at: int, end: int) -> Action:
     _need(at, end, 32)
     fields, basis, _, algorithm, most, argument, _, place, header = _MULTIPATH.unpack_from(data, at + 10)
-    if (fields, basis, algorithm, most, argument) != (3, 0, 0, 255, 0) or place & 0x3F != 7:
-        raise UnknownWords("multipath other than over 256 slots by symmetric_l3l4+udp and modulo_n")
-    return Multipath(_part(header, place >> 6, 8))
+    if (basis, algorithm, most, argument) != (0, 0, 255, 0) or fields not in (3, 4) or place & 0x3F != 7:
+        raise UnknownWords("multipath other than over 256 slots by symmetric_l3l4+udp or nw_src, and modulo_n")
+    return Multipath(_part(header, place >> 6, 8), fields == 4)
 
 
 def _conjunction(data: bytes, at: int, end: int) -> Action:
@@ -368,14 +368,14 @@ def _nat(data: bytes, at: int, end: int) -> Nat:
     flags, present = _NAT.unpack_from(data, at + 10)
     if not flags and not present:
         return Nat()
-    if flags != 2 or present & ~0x10 not in (0x01, 0x04):
-        raise UnknownWords("nat other than to one destination")
+    if flags not in (1, 2) or present & ~0x10 not in (0x01, 0x04):
+        raise UnknownWords("nat other than to one destination, or one source")
     octets = 4 if present & 0x01 else 16
     _need(at, end, 16 + octets + (2 if present & 0x10 else 0))
     middle = at + 16 + octets
     return Nat(int.from_bytes(data[at + 16:middle], "big"),
                int.from_bytes(data[middle:middle + 2], "big") if present & 0x10 else None,
-               4 if octets == 4 else 6)
+               4 if octets == 4 else 6, flags == 1)
 
 
 _NESTING: dict[int, Callable[[bytes, int, int, int], Action]] = {35: _ct, 42: _clone}

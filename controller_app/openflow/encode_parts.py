@@ -282,7 +282,8 @@ def _nat(nat: Nat) -> bytes:
         body += nat.port.to_bytes(2, "big")
         present |= 0x10
     body += _PADDING[-len(body) % 8]
-    return _NX_NAT.pack(_EXPERIMENTER_ACTION, 16 + len(body), NICIRA, 36, 2, present) + body
+    flags = 1 if nat.source else 2
+    return _NX_NAT.pack(_EXPERIMENTER_ACTION, 16 + len(body), NICIRA, 36, flags, present) + body
 
 
 def _clone(action: Clone) -> bytes:
@@ -306,12 +307,12 @@ def _set_queue(action: SetQueue) -> bytes:
 
 
 def _multipath(action: Multipath) -> bytes:
-    """Fields 3 is symmetric_l3l4+udp, algorithm 0 modulo_n; the last of 256 links is 255."""
+    """Fields 3 is symmetric_l3l4+udp, 4 nw_src; algorithm 0 modulo_n; the last of 256 links is 255."""
     target = action.target
     if target.bits != 8:
         raise ValueError(f"multipath writes a slot of 8 bits: {action}")
-    return _NX_MULTIPATH.pack(_EXPERIMENTER_ACTION, 32, NICIRA, 10, 3, 0, 0, 255, 0, target.offset << 6 | 7,
-                              _short_part(target))
+    return _NX_MULTIPATH.pack(_EXPERIMENTER_ACTION, 32, NICIRA, 10, 4 if action.by_source else 3, 0, 0, 255, 0,
+                              target.offset << 6 | 7, _short_part(target))
 
 
 def _conjunction(action: Conjunction) -> bytes:

@@ -8,7 +8,7 @@ from controller_app.model.flow import CONTROLLER, Action, Output
 from controller_app.pipeline.build import Fields, Rules, put
 from controller_app.pipeline.labels import IS_LABEL, IS_WRAPPED
 from controller_app.pipeline.regions import prefix_of
-from controller_app.pipeline.tables import ARP, BASE, EXEMPT, GATEWAY_MAC, IP, IPV6, LLDP, TAGGED, TENANT, ZONE
+from controller_app.pipeline.tables import ARP, BASE, EXEMPT, FROM, GATEWAY_MAC, IP, IPV6, LLDP, TAGGED, TENANT, ZONE
 from controller_app.pipeline.views import HostView, World
 
 LLDP_MAC = 0x0180C200000E
@@ -64,9 +64,12 @@ def _host(world: World, rules: Rules, host: HostView) -> None:
     if host.exempt:
         identity = (*identity, put(EXEMPT, 1))
     if host.instance is not None:  # what it sends for others is known by its addresses not being its own
+        # of a translating function it may as well be for others: then it comes out of it
+        waypoint = world.departures.get((host.switch, host.port))
+        came = () if waypoint is None else (put(FROM, waypoint),)
         for source in (*_own(host), *_nobody_yet()):  # a router asks for neighbours from its link-local address
             if source["eth_type"] != ARP:
-                rules.add("admission", "exact", owner, identity, "respond", plus=1, **place, **source)
+                rules.add("admission", "exact", owner, (*identity, *came), "respond", plus=1, **place, **source)
         rules.add("admission", "exact", owner, identity, "respond", **place, eth_type=ARP)
     elif host.declared:
         for source in (*_own(host), *_nobody_yet()):

@@ -8,6 +8,7 @@ from controller_app.model.policy import Tenant
 from controller_app.model.topology import IPAddress
 from controller_app.pipeline import labels
 from controller_app.pipeline.build import Fields, Rules, write
+from controller_app.pipeline.names import ask_names
 from controller_app.pipeline.shared import Shared
 from controller_app.pipeline.tables import ARP, BASE, EXEMPT, GATEWAY_MAC, IP, IPV6, TAGGED, TENANT
 from controller_app.pipeline.views import World
@@ -64,12 +65,9 @@ def _of_tenant(world: World, rules: Rules, tenant: str) -> None:
     for network in world.policy.tenants.get(tenant, Tenant()).networks.values():
         for gateway in network.gateways:
             owner = f"networks/{tenant}/{network.name}"
-            _answer(rules, register, gateway, GATEWAY_MAC, owner)
-            _echo(rules, register, gateway, owner)
-    for service in world.services.values():
-        if service.tenant == tenant:
-            for ip in service.ips:
-                _answer(rules, register, ip, GATEWAY_MAC, f"services/{service.key}")
+            answer(rules, register, gateway, GATEWAY_MAC, owner)
+            echo(rules, register, gateway, owner)
+    ask_names(world, rules, tenant)
 
 
 def _of_network(world: World, rules: Rules, tenant: str, network: str | None) -> None:
@@ -77,12 +75,12 @@ def _of_network(world: World, rules: Rules, tenant: str, network: str | None) ->
     for host in world.hosts.values():
         if host.tenant == tenant and host.network == network and host.mac is not None:
             for ip in host.ips:
-                _answer(
+                answer(
                     rules, labels.bits(TENANT, world.tenants[tenant]), ip, host.mac, f"hosts/{host.host}"
                 )
 
 
-def _answer(rules: Rules, register: tuple[int, int], ip: IPAddress, mac: int, owner: str) -> None:
+def answer(rules: Rules, register: tuple[int, int], ip: IPAddress, mac: int, owner: str) -> None:
     """Answer ARP requests or neighbour solicitations (RFC 826, RFC 4861 4.3 and 4.4) for one address."""
     if ip.version == 4:
         rules.add(
@@ -132,7 +130,7 @@ def _announced(rules: Rules, register: tuple[int, int], ip: IPAddress, owner: st
     rules.add("respond", "exact", owner, (Output(CONTROLLER),), plus=1, reg0=register, **asked)
 
 
-def _echo(rules: Rules, register: tuple[int, int], gateway: IPAddress, owner: str) -> None:
+def echo(rules: Rules, register: tuple[int, int], gateway: IPAddress, owner: str) -> None:
     """The gateway answers ping."""
     version = gateway.version
     width = 32 if version == 4 else 128

@@ -11,14 +11,18 @@ from collections.abc import Mapping
 from controller_app.model.flow import Flow, FlowKey, MeterConfig, SwitchState
 from controller_app.pipeline.admission import admit
 from controller_app.pipeline.answers import respond
+from controller_app.pipeline.boxes import Prefix
 from controller_app.pipeline.build import PipelineError, Rules
-from controller_app.pipeline.choose import always, choice_name, choose, lead, pin_providers, recall, resume
+from controller_app.pipeline.checked import Reply, checked, depends, replies
+from controller_app.pipeline.choose import affine, always, choice_name, choose, forget_providers, lead, recall, resume
 from controller_app.pipeline.classify import Choices, Classification, sources
-from controller_app.pipeline.edge import address, leave, untranslate
+from controller_app.pipeline.edge import address, leave
 from controller_app.pipeline.fits import fits
 from controller_app.pipeline.flood import flood, tree
 from controller_app.pipeline.functions import advance, restore, serve
 from controller_app.pipeline.memory import Memory
+from controller_app.pipeline.reach import Reach, reachable
+from controller_app.pipeline.serving import always_untranslate, stray, translate, untranslate
 from controller_app.pipeline.shared import Shared
 from controller_app.pipeline.transit import transit
 from controller_app.pipeline.views import ArmView, InstanceView, ListView, ServiceView, World
@@ -32,8 +36,10 @@ class Assembly:
         self._parts: dict[str, list[Rules]] = {switch: [] for switch in world.topology.switches}
         self._classified: dict[str, Mapping[FlowKey, Flow]] = {}
         self._meters: dict[str, tuple[MeterConfig, ...]] = {}
+        self._reach = Reach(world)
         self._place_all()
         self._serve_all()
+        self._provide_all()
 
     # -- its place in the network ----------------------------------------------------------------------------
 
@@ -52,8 +58,9 @@ class Assembly:
         admit(world, rules, switch)
         if switch in world.hosts_of:
             respond(world, rules, switch, shared)
-            untranslate(world, rules, switch)
+            always_untranslate(rules)
             leave(world, rules, switch)
+            stray(world, rules, switch)
         if switch in world.starts:
             address(world, rules, switch, shared)
             fits(world, rules, switch)
@@ -75,7 +82,7 @@ class Assembly:
             world.floods,
             world.departures,
             {view.transport for view in world.lists.values()},
-            {key: (view.id, view.ips, view.service.ports, view.providers) for key, view in world.services.items()},
+            {view.tenant for view in world.services.values()},
             {name: (tenant.networks, tenant.flood) for name, tenant in world.policy.tenants.items()},
             {n: number for n, number in self._objects.items() if not n.startswith(("classifiers/", "chains/"))},
         )
@@ -87,7 +94,7 @@ class Assembly:
         for instance in world.served:
             lists = world.lists_through.get((instance.tenant, instance.function), ())
             paths = [
-                (view.key, view.paths, world.zones.get((instance.into.waypoint, view.key)))
+                (view.key, view.paths, world.zones.get((instance.into.waypoint, view.key)), world.called_ips(view.key))
                 for view in lists
                 if instance.depends_on_paths
             ]
@@ -125,6 +132,41 @@ class Assembly:
         resume(self._world, rules, switch)
         return rules
 
+    # -- services ---------------------------------------------------------------------------------------------
+
+    def _provide_all(self) -> None:
+        world, part = self._world, self._memory.part
+        for switch, here in world.providers_of.items():
+            known = [(view.key, view.id, view.ips, view.service.ports, provider) for view, provider in here]
+            self._parts[switch].append(part(("provide", switch), known, self._provide, switch))
+        for switch, expected in part("replies", depends(world), replies, world).items():
+            self._parts[switch].append(part(("checked", switch), expected, self._checked, switch, expected))
+        starts = sorted(world.starts)
+        for key, view in world.services.items():
+            for switch in starts:
+                sources, again = self._reach.sources(view, switch), self._reach.again(view, switch)
+                if not sources and not again:
+                    continue
+                name = "reach", key, sources, again
+                asked = view.id, view.ips, view.service.ports, bool(view.slots), world.tenants[view.tenant]
+                self._parts[switch].append(part(name, asked, self._reachable, view, sources, again))
+
+    def _checked(self, switch: str, expected: tuple[Reply, ...]) -> Rules:
+        rules = self._empty(switch)
+        checked(rules, expected)
+        return rules
+
+    def _provide(self, switch: str) -> Rules:
+        rules = self._empty(switch)
+        untranslate(self._world, rules, switch)
+        translate(self._world, rules, switch)
+        return rules
+
+    def _reachable(self, view: ServiceView, sources: tuple[Prefix | None, ...], again: bool) -> Rules:
+        rules = self._empty(f"every switch that reaches {view.key}")
+        reachable(self._world, rules, view, sources, again)
+        return rules
+
     # -- what its packets can meet ---------------------------------------------------------------------------
 
     def classified(self, classification: Classification) -> dict[str, Choices]:
@@ -143,16 +185,34 @@ class Assembly:
             found = classification.at(switch, here.get(switch, {}), world.resumes.get(switch, frozenset()))
             self._classified[switch] = found.flows
             self._meters[switch] = found.meters
-            choices[switch] = {**found.choices, **branched.get(switch, {})}
+            choices[switch] = self._asked({**found.choices, **branched.get(switch, {})}, switch)
         return choices
+
+    def _asked(self, choices: Choices, switch: str) -> Choices:
+        """What has to be chosen, without services that nobody reaches there. A path is also chosen alone: for who
+        remembers a provider, and for services that choose theirs by the client."""
+        asked: Choices = {}
+        for key, backward, service_key in choices:
+            if not service_key:
+                asked[key, backward, ""] = None
+                continue
+            service = self._world.services[service_key]
+            if not self._reach.at(service, switch):
+                continue
+            by_client = service.affine and bool(service.slots)
+            asked["" if by_client else key, False if by_client else backward, service_key] = None
+            if key and (by_client or self._world.lists[key].sticky):
+                asked[key, backward, ""] = None
+        return asked
 
     def choose(self, switch: str, choices: Choices, groups: Mapping[str, int]) -> None:
         """Add what the packets of a switch can choose. groups: name of a choice -> its group's number."""
         world, part = self._world, self._memory.part
+        affinity = any(service.affine for service in world.services.values())
         for key in dict.fromkeys(key for key, _, _ in choices if key):
             view = world.lists[key]
-            known = view.id, view.sticky, view.paths.keys(), view.on_path
-            self._parts[switch].append(part(("recall", key), known, self._recall, view))
+            known = view.id, view.sticky, view.paths.keys(), view.on_path, view.free, affinity
+            self._parts[switch].append(part(("recall", key), known, self._recall, view, affinity))
         for key, backward in dict.fromkeys((key, backward) for key, backward, _ in choices if key):
             view = world.lists[key]
             self._parts[switch].append(part(("lead", key, backward), view.paths, self._lead, view, backward))
@@ -161,18 +221,19 @@ class Assembly:
                 view_or_none = world.lists[key] if key else None
                 service = world.services[service_key] if service_key else None
                 number = groups[choice_name(key, backward, service_key)]
-                chosen = view_or_none, service, number, world.portable
-                name = "choice", key, backward, service_key
-                made = part(name, chosen, self._choice, view_or_none, backward, service, number)
+                slots = () if service is None else service.slots_at(switch)
+                chosen = view_or_none, service, slots, number, world.portable
+                name = "choice", key, backward, service_key, () if service is None else _place(service, switch)
+                made = part(name, chosen, self._choice, view_or_none, backward, service, slots, number)
                 self._parts[switch].append(made)
         for service_key in dict.fromkeys(service for _, _, service in choices if service):
             service = world.services[service_key]
-            serving = service.id, service.providers
-            self._parts[switch].append(part(("providers", service_key), serving, self._providers, service))
+            left = service.id, service.left
+            self._parts[switch].append(part(("left", service_key), left, self._left, service))
 
-    def _recall(self, view: ListView) -> Rules:
+    def _recall(self, view: ListView, affinity: bool) -> Rules:
         rules = self._empty(f"every switch that offers {view.key}")
-        recall(rules, view)
+        recall(rules, view, affinity)
         return rules
 
     def _lead(self, view: ListView, backward: bool) -> Rules:
@@ -181,14 +242,24 @@ class Assembly:
             lead(rules, view, path, backward)
         return rules
 
-    def _choice(self, view: ListView | None, backward: bool, service: ServiceView | None, number: int) -> Rules:
+    def _choice(
+        self,
+        view: ListView | None,
+        backward: bool,
+        service: ServiceView | None,
+        slots: tuple[str, ...],
+        number: int,
+    ) -> Rules:
         rules = self._empty("every switch that offers it")
-        choose(rules, view, backward, service, number, self._world.portable)
+        if service is not None and service.affine and slots:
+            affine(rules, service, slots)
+        else:
+            choose(rules, view, backward, service, slots, number, self._world.portable)
         return rules
 
-    def _providers(self, service: ServiceView) -> Rules:
+    def _left(self, service: ServiceView) -> Rules:
         rules = self._empty(f"every switch that offers {service.key}")
-        pin_providers(rules, service)
+        forget_providers(rules, service)
         return rules
 
     # -- all of it -------------------------------------------------------------------------------------------
@@ -202,6 +273,11 @@ class Assembly:
 
     def _empty(self, name: str) -> Rules:
         return Rules(name, self._objects)
+
+
+def _place(service: ServiceView, switch: str) -> object:
+    """What tells the choices of a service at different switches apart."""
+    return switch if switch in service.near else ""
 
 
 def _state(

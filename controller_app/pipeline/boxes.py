@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
@@ -52,6 +52,36 @@ class Prefix(NamedTuple):
 
 
 EVERYTHING = Prefix(0, 0, 0)
+
+
+class Prefixes:
+    """A set of prefixes, to find those that have addresses in common with another."""
+
+    def __init__(self, found: Iterable[Prefix]) -> None:
+        self._found = dict.fromkeys(found)
+        self._lengths = sorted({(prefix.version, prefix.length) for prefix in self._found})
+
+    def __iter__(self) -> Iterator[Prefix]:
+        return iter(self._found)
+
+    def around(self, prefix: Prefix) -> Iterator[Prefix]:
+        """Those that hold a prefix, the widest first."""
+        wider = (prefix.shorten(version, length) for version, length in self._lengths)
+        return (each for each in wider if each is not None and each in self._found)
+
+    def meets(self, prefix: Prefix) -> bool:
+        """Whether any has addresses in common with a prefix."""
+        return any(True for _ in self.around(prefix)) or (
+            prefix.size > 1 and any(prefix.holds(each) for each in self._found)
+        )
+
+    def common(self, others: Iterable[Prefix]) -> Iterator[Prefix]:
+        """What it has in common with others."""
+        for other in others:
+            if any(True for _ in self.around(other)):
+                yield other
+            elif other.size > 1:
+                yield from (each for each in self._found if other.holds(each))
 
 
 class Box(NamedTuple):

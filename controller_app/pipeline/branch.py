@@ -106,10 +106,12 @@ def _does(world: World, decision: Decision, instance: InstanceView) -> tuple[tup
     actions, goto = decide(world, decision)
     if goto != "remember":
         return actions, goto
+    # its label says this function comes next; a list of taps alone says nothing of what does
+    onward = (Move(labels.EXIT, labels.WAYPOINT),) if instance.brings_label else ()
     if decision.action == "chain":
         zone = world.zones.get((instance.into.waypoint, decision.list_key))
         remembered = () if zone is None else (put(ZONE, zone),)
-        return (*actions, *remembered, *_BY_ITSELF), goto
-    if instance.brings_label:
-        return (*actions, *_BY_ITSELF, Move(labels.EXIT, labels.WAYPOINT)), "transit"
-    return (*actions, *_BY_ITSELF), goto
+        return (*actions, *remembered, *_BY_ITSELF, *onward), goto
+    if instance.brings_label:  # the other edge must not take it for what came all the way
+        onward = (put(labels.PATH, 0), put(labels.BACKWARD, 0), *onward)
+    return (*actions, *_BY_ITSELF, *onward), "transit" if instance.brings_label else goto

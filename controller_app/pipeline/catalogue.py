@@ -11,10 +11,11 @@ from controller_app.model.policy import Tenant
 from controller_app.pipeline.boxes import Prefix, box_matches, prefix_of
 from controller_app.pipeline.fragments import Veil, veils
 from controller_app.pipeline.insertion import insertion
-from controller_app.pipeline.led import Led, led, starts
+from controller_app.pipeline.led import Led, led, sent, starts
 from controller_app.pipeline.products import PLAIN, Product, products, worth_it
 from controller_app.pipeline.ranks import Place
 from controller_app.pipeline.regions import Decision, Region, of_tenant
+from controller_app.pipeline.returned import Answers, answers, check, known_by
 from controller_app.pipeline.survey import Survey, survey
 from controller_app.pipeline.views import World
 
@@ -29,16 +30,18 @@ class Entry:
     """A region, or a veil over one. It has rules by source, or else `products`, of which a switch makes rules.
 
     choices: what groups have to offer for it. once: a packet that comes back to be classified again must not be
-    marked, or limited, again. out_of: it is only for what comes back out of these functions. conjunction: the number
-    of its first one.
+    marked, or limited, again. out_of: it is only for what comes back out of these functions. destinations: where its
+    packets go. conjunction: the number of its first one.
     """
 
     tenant: str
     owner: str
     decision: Decision
     choices: tuple[Choice, ...]
+    destinations: tuple[Prefix, ...]
     once: bool = False
     out_of: tuple[str, ...] = ()
+    led: bool = False
     rules: dict[Prefix, list[tuple[Place, Match]]] = field(default_factory=dict)
     products: tuple[Product, ...] = ()
     conjunction: int = 0
@@ -60,7 +63,8 @@ class Entry:
 
 class Catalogue:
     """Everything of one tenant. `opened`: ICMP errors need rules of their own, since not everything passes that no
-    classifier names. objects: numbers by name of object. branches: the classifiers after each function.
+    classifier names. objects: numbers by name of object. branches: the classifiers after each function. returned:
+    translating function -> what that can be which comes back out of it with the sender's addresses.
 
     Raises PolicyError when classifiers overlap with no order.
     """
@@ -69,6 +73,7 @@ class Catalogue:
         self, world: World, tenant: Tenant, objects: Mapping[str, int], branches: Mapping[str, tuple[Region, ...]]
     ) -> None:
         self.tenant = tenant
+        self._world = world
         self._objects = objects
         self._services = _Services(world, tenant.name)
         self._taken: set[tuple[Place, Match]] = set()
@@ -81,10 +86,14 @@ class Catalogue:
         needless = _needless(found) if tenant.default_allow and not inserted else frozenset()
         over = list(self._veils(found, needless))
         self.entries = [*self._regions(found, needless), *map(self._veil, over)]
+        onward: list[Led] = []
         if branches:
             begun = [each for region in found.regions for each in starts(region)]
             begun += [Led(veil.box, veil.decision, veil.place, veil.owner) for veil in over]
-            self.entries += map(self._led, led(world, tenant.name, begun, branches))
+            own = list(sent(world, tenant.name, branches))
+            onward = [*(each for each in own if each.out_of), *led(world, tenant.name, [*begun, *own], branches)]
+            self.entries += map(self._led, onward)
+        check(world, tenant.name, found.regions, onward)
         if not any(entry.products for entry in self.entries):
             self._taken = set()  # nobody will ask
         self.by_source: dict[Prefix, list[Entry]] = defaultdict(list)
@@ -92,6 +101,25 @@ class Catalogue:
             for source in entry.sources if not entry.out_of else ():
                 self.by_source[source].append(entry)
         self._lengths = sorted({(source.version, source.length) for source in self.by_source})
+        after = [region for group in branches.values() for region in group]
+        self.returned = {
+            name: tuple(self._of(name, expected))
+            for name, expected in answers(world, tenant.name, [*found.regions, *after]).items()
+        }
+
+    def _of(self, function: str, expected: Answers) -> Iterator[Entry]:
+        """The entries that what comes back out of a function can fall to."""
+        found: dict[Entry, None] = {}
+        for source in self.meeting(expected.sources):
+            for entry in self.by_source[source]:
+                if entry in found or max(entry.places()) < expected.floor:
+                    continue
+                if any(expected.destinations.meets(prefix) for prefix in entry.destinations):
+                    found[entry] = None
+        yield from found
+        for entry in self.entries:
+            if entry.out_of[:1] == (function,) and not entry.led:
+                yield entry
 
     def meeting(self, prefixes: Iterable[Prefix]) -> Iterator[Prefix]:
         """The sources that have addresses in common with some of these."""
@@ -117,10 +145,10 @@ class Catalogue:
                 continue
             decision = region.decision
             choices = self._services.choices(decision, region.destinations)
-            entry = Entry(self.tenant.name, region.name, decision, choices)
+            entry = Entry(self.tenant.name, region.name, decision, choices, region.destinations)
             remarked = decision.dscp is not None and bool(region.dscp)
             entry.once = bool(decision.limit) or remarked
-            entry.out_of = (region.out_of,) if region.out_of else ()
+            entry.out_of = known_by(self._world, region) if region.out_of else ()
             if number not in together or remarked or not self._numbered(entry, region):
                 self._singles(entry, region)
             yield entry
@@ -162,13 +190,14 @@ class Catalogue:
 
     def _veil(self, veil: Veil) -> Entry:
         choices = self._services.choices(veil.decision, (veil.box.destination,))
-        entry = Entry(self.tenant.name, veil.owner, veil.decision, choices)
+        entry = Entry(self.tenant.name, veil.owner, veil.decision, choices, (veil.box.destination,))
         entry.rules[veil.box.source] = [(veil.place, asked) for asked, _ in box_matches(veil.box)]
         return entry
 
     def _led(self, item: Led) -> Entry:
-        choices = self._services.choices(item.decision, (item.box.destination,))
-        entry = Entry(self.tenant.name, item.owner, item.decision, choices, once=True, out_of=item.out_of)
+        targets = (item.box.destination,)
+        choices = self._services.choices(item.decision, targets)
+        entry = Entry(self.tenant.name, item.owner, item.decision, choices, targets, True, item.out_of, led=True)
         entry.rules[item.box.source] = [(item.place, asked) for asked, _ in box_matches(item.box)]
         return entry
 

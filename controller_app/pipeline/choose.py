@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 from controller_app.balancing.slots import service_slot
 from controller_app.model.allocation import SLOTS
 from controller_app.model.flow import (
     CONTROLLER,
+    CT_INV,
+    CT_NEW,
     CT_TRK,
     Bucket,
     Ct,
@@ -42,10 +45,13 @@ from controller_app.pipeline.tables import (
     RECALLED,
     RESUMED,
     SERVICE,
+    SERVING,
     SLOT,
     ZONE,
 )
 from controller_app.pipeline.views import ListView, ServiceView, World
+
+T = TypeVar("T")
 
 
 def resume(world: World, rules: Rules, switch: str) -> None:
@@ -86,17 +92,19 @@ def lead(rules: Rules, view: ListView, path: int, backward: bool) -> None:
         )
 
 
-def recall(rules: Rules, view: ListView) -> None:
-    """A list at an edge: the paths that are taken again. Where nothing is remembered nothing is looked up either."""
+def recall(rules: Rules, view: ListView, affinity: bool) -> None:
+    """A list at an edge: the paths that are taken again. Where nothing is remembered nothing is looked up either.
+    affinity: there are services that choose by their clients' addresses, before the list does."""
     listed = labels.bits(LIST, view.id)
     if not view.sticky:
-        rules.add("remember", "exact", view.owner, goto="choose", reg2=listed)
+        rules.add("remember", "exact", view.owner, goto="pinned-provider" if affinity else "choose", reg2=listed)
         return
     # a list of taps alone leaves the packet on its way to where it was addressed
     kept = labels.WAY if view.on_path else labels.TURN
+    paths = view.paths or ((0,) if view.free else ())  # where every function is skipped, the way without any
     again = Move(SubField(RECALLED.field, RECALLED.offset, kept.bits), kept)
     at = RECALLED.offset + labels.BACKWARD.bits
-    for value, mask in aligned(view.paths):
+    for value, mask in aligned(paths):
         rules.add("recalled", "exact", view.owner, (again,), "copies", reg2=listed, reg11=(value << at, mask << at))
 
 
@@ -140,8 +148,40 @@ def always(rules: Rules) -> None:
             eth_type=version,
         )
     rules.add("remember", "rest", BASE, goto="pinned-provider", ct_state=(CT_TRK, CT_TRK))
+    for version in (IP, IPV6):
+        for unknown in (CT_NEW, CT_INV):  # a provider's packet that no client of its service is answered with
+            rules.add(
+                "remember",
+                "rest",
+                BASE,
+                (put(SERVING, 0), Ct(zone=ZONE, table=NUMBER["pinned-provider"])),
+                plus=1,
+                ct_state=(CT_TRK | unknown, CT_TRK | unknown),
+                reg1=labels.bits(SERVING, 1),
+                eth_type=version,
+            )
     rules.add("pinned-provider", "rest", BASE, goto="choose")
+    # who is no provider any more is left out in `forget_providers`
+    rules.add(
+        "pinned-provider",
+        "known",
+        BASE,
+        # whatever becomes of its path, it stays with its provider
+        (Move(labels.CHOSEN_EXIT, labels.EXIT), Move(labels.CHOSEN_EXIT, labels.WAYPOINT), put(SERVICE, 0)),
+        "pinned-path",
+        ct_label=labels.bits(labels.CHOSEN_VALID, 1),
+    )
+    rules.add(  # a path was remembered, and no provider
+        "pinned-provider",
+        "known",
+        BASE,
+        goto="choose",
+        plus=1,
+        ct_label=both(labels.bits(labels.CHOSEN_VALID, 1), labels.bits(labels.CHOSEN_EXIT, 0)),
+    )
     rules.add("pinned-provider", "exact", BASE, goto="pinned-path", reg3=labels.bits(SERVICE, 0))
+    nothing: Fields = {"reg2": labels.bits(LIST, 0), "reg3": labels.bits(SERVICE, 0)}
+    rules.add("choose", "exact", BASE, goto="commit", **nothing)  # its provider is chosen, and it has no path
     rules.add("pinned-path", "rest", BASE, goto="choose")
     rules.add("recalled", "rest", BASE, goto="choose")
     for backward in (0, 1):
@@ -195,11 +235,18 @@ def _choice(view: ListView | None, path: int, backward: bool, exit_waypoint: int
 
 
 def choose(
-    rules: Rules, view: ListView | None, backward: bool, service: ServiceView | None, number: int, portable: bool
+    rules: Rules,
+    view: ListView | None,
+    backward: bool,
+    service: ServiceView | None,
+    slots: tuple[str, ...],
+    number: int,
+    portable: bool,
 ) -> None:
     """One choice that packets can need: which path of a list, which provider of a service, or both.
 
-    number: of its group. portable: by a hash that every datapath computes alike, without a group.
+    slots: of the service, for packets that enter here. number: of its group. portable: by a hash that every datapath
+    computes alike, without a group.
     """
     owner = view.owner if view else f"services/{service.key}" if service else BASE
     fields: Fields = {
@@ -210,13 +257,13 @@ def choose(
         rules.add("choose", "exact", owner, (), "reject" if view.on_failure == "reject" else None, **fields)
         return
     if service is not None and not service.slots:
-        rules.add("choose", "exact", owner, **fields)  # nobody to choose: drop
+        rules.add("choose", "exact", owner, (), "reject", **fields)  # nobody to choose: the sender is told
         return
     after = "commit" if view is None or view.sticky else "copies"
     if service is None and view is not None and view.free:
         rules.add("choose", "exact", owner, (), "copies", **fields)
         return
-    chosen = [_slot(view, backward, service, slot) for slot in range(SLOTS)]
+    chosen = [_slot(view, backward, service, slots, slot) for slot in range(SLOTS)]
     if portable:
         rules.add("choose", "exact", owner, (Multipath(SLOT),), "slot", **fields)
         for value, mask, what in _runs(chosen):
@@ -228,14 +275,16 @@ def choose(
     rules.add("choose", "exact", owner, (ToGroup(group.id),), **fields)
 
 
-def _slot(view: ListView | None, backward: bool, service: ServiceView | None, slot: int) -> SetField:
+def _slot(
+    view: ListView | None, backward: bool, service: ServiceView | None, slots: tuple[str, ...], slot: int
+) -> SetField:
     exit_waypoint = None
     if service is not None:
-        exit_waypoint = service.providers[service.slots[service_slot(slot)]].waypoint
+        exit_waypoint = service.providers[slots[service_slot(slot)]].waypoint
     return _choice(view, view.slots[slot] if view and view.slots else 0, backward, exit_waypoint)
 
 
-def _runs(chosen: list[SetField]) -> Iterator[tuple[int, int, SetField]]:
+def _runs(chosen: list[T]) -> Iterator[tuple[int, int, T]]:
     """Slots as (value, mask, what is chosen), aligned runs with the same choice together."""
     start = 0
     for slot in range(1, SLOTS + 1):
@@ -245,15 +294,26 @@ def _runs(chosen: list[SetField]) -> Iterator[tuple[int, int, SetField]]:
             start = slot
 
 
-def pin_providers(rules: Rules, service: ServiceView) -> None:
-    """The providers of a service at an edge: taken again by those who took them."""
-    for waypoint in sorted({provider.waypoint for provider in service.providers.values()}):
+def affine(rules: Rules, service: ServiceView, slots: tuple[str, ...]) -> None:
+    """At an edge: one provider for all connections of a client. slots: for packets that enter here."""
+    if not slots:
+        return
+    owner, asked = f"services/{service.key}", labels.bits(SERVICE, service.id)
+    rules.add("pinned-provider", "prefix", owner, (Multipath(SLOT, by_source=True),), "affine", reg3=asked)
+    chosen = [service.providers[name].waypoint for name in slots]
+    for value, mask, waypoint in _runs(chosen):
+        leave = put(labels.EXIT, waypoint), put(labels.WAYPOINT, waypoint), put(SERVICE, 0)
+        rules.add("affine", "exact", owner, leave, "choose", reg3=asked, reg7=(value, mask))
+
+
+def forget_providers(rules: Rules, service: ServiceView) -> None:
+    """At an edge: who is no provider of a service any more is not taken again, for connections that remember him."""
+    for waypoint in service.left:
         rules.add(
             "pinned-provider",
-            "known",
+            "exact",
             f"services/{service.key}",
-            (put(labels.EXIT, waypoint), put(labels.WAYPOINT, waypoint)),
-            "pinned-path",
+            goto="choose",
             reg3=labels.bits(SERVICE, service.id),
             ct_label=both(labels.bits(labels.CHOSEN_VALID, 1), labels.bits(labels.CHOSEN_EXIT, waypoint)),
         )

@@ -118,6 +118,7 @@ class Classification:
         self._owners = {owner: objects.get(owner, 0) for owner in (*owners, *defaults, BASE)}
         self._spared = {host.tenant for host in world.hosts.values() if host.exempt}
         self._flows: dict[tuple[Entry, Prefix, bool, int], _Pairs] = {}
+        self._returned: dict[tuple[Entry, str, int, int], _Pairs] = {}
         self._rests: dict[tuple[str, frozenset[int]], Mapping[FlowKey, Flow]] = {}
         self._done: dict[str, tuple[object, Classified]] = {}
 
@@ -210,16 +211,55 @@ class Classification:
 
     def branch(self, world: World, rules: Mapping[str, Rules]) -> Mapping[str, Choices]:
         """Add the rules for what comes out of functions, where the functions are now: of classifiers `after` them, and
-        of what is known again by where it comes from. Returns the choices that packets can then need, by switch."""
+        of what is known, or taken for new, by where it comes from. Returns the choices that packets can then need, by
+        switch."""
         choices = branch(world, self._branches, self._places, rules)
         for entry in self._out_of:
-            for function in entry.out_of:
+            for function in entry.out_of if entry.led else entry.out_of[1:]:
                 for instance in world.instances.get((entry.tenant, function), ()):
                     for arm in instance.arms if not instance.brings_label else ():
                         choices.setdefault(arm.switch, {}).update(dict.fromkeys(entry.choices))
                         for source in entry.rules:
                             rules[arm.switch].flows.update(self._made(entry, source, True, arm.waypoint))
+        zones = {(host.switch, host.port): host.zone for host in world.hosts.values() if host.instance is not None}
+        for name, catalogue in self._catalogues.items():
+            for function, entries in catalogue.returned.items():
+                for instance in world.instances.get((name, function), ()):
+                    for arm in instance.arms:
+                        offered = choices.setdefault(arm.switch, {})
+                        for entry in entries:
+                            offered.update(dict.fromkeys(entry.choices))
+                            if entry.decision.limit:
+                                rules[arm.switch].meter(meter_of(world, entry.decision.limit))
+                            back = self._back(entry, function, arm.waypoint, zones[arm.switch, arm.port])
+                            rules[arm.switch].flows.update(back)
         return choices
+
+    def _back(self, entry: Entry, function: str, waypoint: int, zone: int) -> _Pairs:
+        """The rules of an entry for what comes back out of a translating function by an arm. zone: of its port, for
+        what begins a list that the function is not in."""
+        key = entry, function, waypoint, zone
+        found = self._returned.get(key)
+        if found is None:
+            key_of = entry.decision.list_key
+            functions = self._world.lists[key_of].functions if key_of else (function,)
+            anew = () if function in functions else (put(FROM, 0), put(RESUMED, 0), put(ZONE, zone))
+            through = bool(key_of) and function in functions and not entry.out_of
+            # a list that ends with the function has nothing left for it
+            decision = entry.decision._replace(action="allow", list_key="") if through else entry.decision
+            taken = self._catalogues[entry.tenant].taken
+            every = [rule for rules in entry.rules.values() for rule in rules]
+            for product in entry.products:
+                place = product.region.place(product.asked, PLAIN)
+                every += [
+                    (place, single)
+                    for source in product.sources
+                    for single in product.singles(source)
+                    if not taken(place, single)
+                ]
+            made = [self._flow(entry, False, place, asked, waypoint, anew, decision) for place, asked in every]
+            found = self._returned[key] = tuple(made)
+        return found
 
     def _common(self, entry: Entry, again: bool, out_of: int = 0) -> Match:
         """What all its rules ask for: the tenant and, where it matters, whether a packet was here before, and out of
@@ -245,18 +285,26 @@ class Classification:
         return found
 
     def _flow(
-        self, entry: Entry, again: bool, place: Place, asked: Match, out_of: int = 0
+        self,
+        entry: Entry,
+        again: bool,
+        place: Place,
+        asked: Match,
+        out_of: int = 0,
+        anew: tuple[Action, ...] = (),
+        decided: Decision | None = None,
     ) -> tuple[FlowKey, Flow]:
-        decision = entry.decision.way if again else entry.decision
+        decision = decided or (entry.decision.way if again else entry.decision)
         does = self._does.get(decision)
         if does is None:
             does = self._does[decision] = decide(self._world, decision)
         actions, goto = does
+        actions += anew
         if again and entry.decision.dscp is not None:  # it has been given another one
             given = entry.decision.dscp
             asked = tuple(c if c.field != "ip_dscp" else c._replace(value=given) for c in asked)
         found = self._common(entry, again, out_of) + asked  # registers come first
-        shape = decision, tuple(condition.field for condition in found)
+        shape = decision, anew, tuple(condition.field for condition in found)
         if shape not in self._checked:  # one of each kind of flow is held against the declared pipeline
             self._checked.add(shape)
             fields: Fields = {condition.field: condition[1:] for condition in found}
@@ -307,14 +355,15 @@ def _spare(rules: Rules) -> None:
 def _depends(world: World) -> tuple[object, ...]:
     """What a classification is made of. Neither links nor instances nor slots are in it."""
     declared = {
-        name: (t.default_allow, t.networks, t.segments, t.endpoints, t.chains, t.classifiers, t.services,
-               [(f.name, f.mode, f.handover, f.on_failure) for f in t.functions.values()])
+        name: (t.default_allow, t.networks, t.segments, world.placed.get(name, t.endpoints), t.chains, t.classifiers,
+               t.services, [(f.name, f.mode, f.handover, f.on_failure) for f in t.functions.values()])
         for name, t in world.policy.tenants.items()
     }  # fmt: skip
     return (
         declared,
         world.tenants,
         world.meters,
+        world.left_out,
         [(h.name, h.tenant, h.network, h.instance, h.exempt, h.ips, h.prefixes) for h in world.hosts.values()],
         {key: view.ips for key, view in world.services.items()},
         {key: (view.id, view.transport) for key, view in world.lists.items()},

@@ -5,12 +5,9 @@ from __future__ import annotations
 from controller_app.model.flow import (
     CONTROLLER,
     Action,
-    CheckPacketLarger,
     Ct,
     DecTtl,
     Meter,
-    Move,
-    Nat,
     Output,
     PushVlan,
     SetField,
@@ -20,7 +17,8 @@ from controller_app.pipeline import labels
 from controller_app.pipeline.build import Fields, Rules, put, write
 from controller_app.pipeline.functions import write_in_port_none
 from controller_app.pipeline.labels import IS_LABEL, Label, both
-from controller_app.pipeline.regions import prefix_of, protocol_number
+from controller_app.pipeline.regions import prefix_of
+from controller_app.pipeline.serving import LEARN
 from controller_app.pipeline.shared import Shared
 from controller_app.pipeline.tables import (
     ANSWERS_METER,
@@ -29,19 +27,12 @@ from controller_app.pipeline.tables import (
     GATEWAY_MAC,
     IP,
     IPV6,
-    LARGE,
     LEAVING,
-    NUMBER,
     RESUMED,
-    SERVICE,
     TENANT,
     ZONE,
 )
-from controller_app.pipeline.views import HostView, ServiceView, World
-
-# What a short ICMP error is (see `guard`): less than Ethernet + IP + ICMP + the inner IP and TCP headers.
-_SHORT = {4: 81, 6: 121}
-_ICMP_ERRORS = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
+from controller_app.pipeline.views import HostView, World
 
 
 def address(world: World, rules: Rules, switch: str, shared: Shared) -> None:
@@ -79,20 +70,18 @@ def _routed(world: World, rules: Rules, tenant: str) -> None:
     for host in world.hosts.values():
         if host.tenant == tenant and host.mac is not None:
             _address_by_ip(rules, register, host)
-    for service in world.services.values():
-        if service.tenant == tenant:
-            _address_service(rules, register, service)
     for network in world.policy.tenants.get(tenant, Tenant()).networks.values():
-        if network.kind == "service":
-            continue
-        for subnet in network.subnets:  # somebody of ours who was not heard of yet
-            version = subnet.version
+        for subnet in network.subnets:
+            version, refused = subnet.version, network.kind == "service"
             within: Fields = {f"ipv{version}_dst": (int(subnet.network_address), int(subnet.netmask))}
             rules.add(
                 "addressing",
-                "learn",
+                "prefix" if refused else "learn",
                 f"networks/{tenant}/{network.name}",
-                (Output(CONTROLLER),),
+                # no service has this address; or somebody of ours who was not heard of yet
+                () if refused else (Output(CONTROLLER),),
+                "reject" if refused else None,
+                plus=subnet.prefixlen if refused else 0,
                 reg0=register,
                 eth_dst=GATEWAY_MAC,
                 eth_type=IP if version == 4 else IPV6,
@@ -143,79 +132,12 @@ def _address_by_ip(rules: Rules, register: tuple[int, int], host: HostView) -> N
         )
 
 
-def _address_service(rules: Rules, register: tuple[int, int], view: ServiceView) -> None:
-    owner = f"services/{view.key}"
-    label = Label(0, routed=True).mac()  # the group fills in who answers
-    for ip in view.ips:
-        target: Fields = {
-            "reg0": register,
-            "eth_dst": GATEWAY_MAC,
-            "eth_type": IP if ip.version == 4 else IPV6,
-            f"ipv{ip.version}_dst": int(ip),
-        }
-        rules.add("addressing", "exact", owner, (), "reject", **target)  # no such port: its sender is told
-        for port in view.service.ports:
-            rules.add(
-                "addressing",
-                "exact",
-                owner,
-                (write("eth_dst", label), put(SERVICE, view.id), write_in_port_none()),
-                "branch",
-                plus=1,
-                **target,
-                **{"ip_proto": protocol_number(port.protocol, ip.version), f"{port.protocol}_dst": port.port},
-            )
-
-
-def untranslate(world: World, rules: Rules, switch: str) -> None:
-    """Replies of this switch's providers get the service's address back; everyone else passes.
-
-    Short ICMP errors are dropped before translation: Open vSwitch 3.1.0 writes past such a packet.
-    """
-    rules.add("guard", "rest", BASE, goto="addressing")
-    zones = {provider.zone: service.key for service, provider in world.providers_of.get(switch, ())}
-    if not zones:
-        return
-    for eth_type in (IP, IPV6):
-        rules.add(
-            "returning",
-            "rest",
-            BASE,
-            (Ct(zone=ZONE, nat=Nat(), table=NUMBER["addressing"]),),
-            eth_type=eth_type,
-        )
-    rules.add("guard-size", "exact", BASE, goto="returning", reg5=labels.bits(LARGE, 1))
-    for zone, service in zones.items():
-        owner = f"services/{service}"
-        register = labels.bits(ZONE, zone)
-        rules.add("guard", "exact", owner, goto="returning", reg1=register)
-        for version, kinds in _ICMP_ERRORS.items():
-            for kind in kinds:
-                rules.add(
-                    "guard",
-                    "exact",
-                    owner,
-                    (CheckPacketLarger(_SHORT[version], LARGE),),
-                    "guard-size",
-                    plus=1,
-                    reg1=register,
-                    eth_type=IP if version == 4 else IPV6,
-                    ip_proto=1 if version == 4 else 58,
-                    **{"icmp_type" if version == 4 else "icmpv6_type": kind},
-                )
-
-
 def leave(world: World, rules: Rules, switch: str) -> None:
     """The way out to this switch's hosts, with a service's translation where one is a provider."""
     hosts = [host for host in world.hosts_of.get(switch, ()) if host.mac is not None]
     if not hosts:
         return
     rules.add("translate", "rest", BASE, goto="leave")
-    learn = (
-        Move(labels.PATH, labels.LEARNED_PATH),
-        Move(labels.EXIT, labels.LEARNED_WAYPOINT),
-        put(labels.LEARNED_VALID, 1),
-    )
     remembered = both(
         (labels.REMEMBERED << labels.PATH.offset, labels.REMEMBERED << labels.PATH.offset),
         labels.bits(labels.BACKWARD, 0),
@@ -225,7 +147,7 @@ def leave(world: World, rules: Rules, switch: str) -> None:
             "translate",
             "learned",
             BASE,
-            (Ct(zone=ZONE, commit=True, exec=learn),),
+            (Ct(zone=ZONE, commit=True, exec=LEARN),),
             "leave",
             eth_dst=remembered,
             eth_type=eth_type,
@@ -257,7 +179,7 @@ def leave(world: World, rules: Rules, switch: str) -> None:
             "deliver",
             "exact",
             owner,
-            (put(ZONE, host.zone), put(LEAVING, host.waypoint)),
+            (put(TENANT, world.tenants[host.tenant]), put(ZONE, host.zone), put(LEAVING, host.waypoint)),
             "translate",
             eth_dst=both(IS_LABEL, labels.bits(labels.WAYPOINT, host.waypoint)),
         )
@@ -271,32 +193,3 @@ def leave(world: World, rules: Rules, switch: str) -> None:
             (write("eth_dst", host.mac), *tag, Output(host.port)),
             reg4=labels.bits(LEAVING, host.waypoint),
         )
-    for view, provider in world.providers_of.get(switch, ()):
-        _translate(rules, view, provider, learn)
-
-
-def _translate(rules: Rules, view: ServiceView, host: HostView, learn: tuple[Move | SetField, ...]) -> None:
-    for ip in view.ips:
-        own = host.ip(ip.version)
-        if own is None:
-            continue
-        for port in view.service.ports:
-            addressed: Fields = {f"ipv{ip.version}_dst": int(ip), f"{port.protocol}_dst": port.port}
-            rules.add(
-                "translate",
-                "exact",
-                f"services/{view.key}",
-                (
-                    Ct(
-                        zone=ZONE,
-                        commit=True,
-                        table=NUMBER["leave"],
-                        nat=Nat(int(own), port.target, ip.version),
-                        exec=learn,
-                    ),
-                ),
-                reg4=labels.bits(LEAVING, host.waypoint),
-                eth_type=IP if ip.version == 4 else IPV6,
-                ip_proto=protocol_number(port.protocol, ip.version),
-                **addressed,
-            )

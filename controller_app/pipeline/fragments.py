@@ -5,7 +5,7 @@ Open vSwitch gives fragments no ports, not even the first of them, and later IPv
 rule that needs none: a classifier, an insertion, or the tenant's default. Where a classifier with ports, above that
 rule, may be meant for it and decides otherwise, it is a veil over a part of that rule. In that part fragments take
 the strictest way of all that may be meant: none where something denies, or where chains differ; the chain where the
-others allow.
+others allow. The mark a fragment shows: what asks for another is not meant.
 
 Veils belong to rules without ports, which are few, not to classifiers with ports: from one source they name at most
 `PRECISE` destinations, with more they cover all of them.
@@ -26,6 +26,9 @@ from controller_app.pipeline.tables import IP, IPV6
 PRECISE = 4
 VEIL = 2  # above a plain rule that asks for as many bits
 
+_UNMARKED = 257  # more than the bits of two addresses
+
+_Kind = tuple[int, str, int | None]  # IP version, protocol ("" any), DSCP (None any)
 _Ways = dict[Prefix, dict[Prefix, set[Decision]]]  # by source and destination, what may be meant
 _Order = tuple[int, int]  # of veils over one rule, the higher wins: bits asked for, how strict
 _FIRST: _Order = (-1, 0)
@@ -76,19 +79,24 @@ def veils(found: Survey, owner: str, default: Decision) -> Iterator[Veil]:
 def _over(found: Survey, below: _Below, hiding: Iterable[int]) -> Iterator[Veil]:
     if below.decision.action not in ("allow", "chain"):
         return  # what falls there is lost anyway
-    meant: dict[tuple[int, str], _Ways] = defaultdict(lambda: defaultdict(lambda: defaultdict(set)))
+    meant: dict[_Kind, _Ways] = defaultdict(lambda: defaultdict(lambda: defaultdict(set)))
     for position in hiding:
         box = found.placed[position].box
         way = found.regions[found.placed[position].owner].decision.way
         for version in box.versions():
             if version == 4 and not box.ported:
                 continue
-            protocol = box.protocol if version == 4 else ""
+            protocol = box.protocol if version == 4 else below.box.protocol
+            dscp = box.dscp if below.box.dscp is None else None
             source = _common(below.box.source, box.source, version)
             target = _common(below.box.destination, box.destination, version)
-            meant[version, protocol][source][target].add(way)
-    for (version, protocol), ways in meant.items():
-        yield from _of_protocol(below, version, protocol, ways)
+            meant[version, protocol, dscp][source][target].add(way)
+    for kind, ways in meant.items():
+        if kind[2] is not None:  # with this mark, what is meant whatever the mark may be meant as well
+            for source, targets in meant.get((*kind[:2], None), {}).items():
+                for target, decisions in targets.items():
+                    ways[source][target] |= decisions
+        yield from _alike(below, *kind, ways)
 
 
 def _common(one: Prefix, other: Prefix, version: int) -> Prefix:
@@ -96,7 +104,10 @@ def _common(one: Prefix, other: Prefix, version: int) -> Prefix:
     return inner if inner.version else Prefix(version, 0, 0)
 
 
-def _of_protocol(below: _Below, version: int, protocol: str, ways: _Ways) -> Iterator[Veil]:
+def _alike(below: _Below, version: int, protocol: str, dscp: int | None, ways: _Ways) -> Iterator[Veil]:
+    """The veils for fragments of one kind. Those with a mark lie over those whatever the mark, all of them."""
+    marked = below.box.dscp if dscp is None else dscp
+    above = 0 if dscp is None else _UNMARKED
     whole = _common(below.box.destination, EVERYTHING, version)
     for source, targets in ways.items():
         if len(targets) > PRECISE:
@@ -107,7 +118,8 @@ def _of_protocol(below: _Below, version: int, protocol: str, ways: _Ways) -> Ite
     }
     given: dict[Prefix, list[tuple[Prefix, _Order, Decision]]] = defaultdict(list)
     for source, target in sorted(_parts(ways, around), key=lambda part: (_asked(*part), part)):
-        possible, taken = {below.decision.way}, (_FIRST, below.decision.way)
+        possible = {below.decision.way}
+        taken: tuple[_Order, Decision | None] = _FIRST, below.decision.way if dscp is None else None
         for wider in around[source]:
             for other, decisions in ways[wider].items():
                 if other.holds(target):
@@ -118,11 +130,11 @@ def _of_protocol(below: _Below, version: int, protocol: str, ways: _Ways) -> Ite
         decision = strictest(possible)
         if decision == taken[1]:
             continue  # what holds all around
-        order = _asked(source, target), {"allow": 0, "chain": 1}.get(decision.action, 2)
+        order = above + _asked(source, target), {"allow": 0, "chain": 1}.get(decision.action, 2)
         given[source].append((target, order, decision))
         if decision == below.decision.way:
             decision = below.decision  # with its marks
-        box = Box(source, target, protocol, dscp=below.box.dscp, fragments=True)
+        box = Box(source, target, protocol, dscp=marked, fragments=True)
         place = below.place(version, *order, f"{decision.list_key}{'<' if decision.backward else ''}")
         yield Veil(box, decision, place, below.owner)
 

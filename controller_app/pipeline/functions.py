@@ -114,15 +114,13 @@ def advance(
             index = service_index(steps, position + 1)
             carried = put(TRANSPORT, transport.number), put(SERVICE_INDEX, index)
         arm = step.exit(backward)
-        # from here answers start; the other edge remembers it
-        starts = (put(labels.EXIT, arm.waypoint),) if after is None and view.sticky and not backward else ()
         rules = Rules(arm.switch, objects)
         found.append((arm.switch, rules))
         rules.add(
             "advance",
             "exact",
             step.owner,
-            (write_in_port_none(), *tap_copies(taps), *carried, onward, *starts),
+            (write_in_port_none(), *tap_copies(taps), *carried, onward, *answers_start(view, after, arm, backward)),
             "transit",
             reg6=labels.bits(FROM, arm.waypoint),
             eth_dst=both(
@@ -130,6 +128,13 @@ def advance(
             ),
         )
     return tuple(found)
+
+
+def answers_start(
+    view: ListView, after: InstanceView | None, arm: ArmView, backward: bool
+) -> tuple[Action, ...]:
+    """Out of an arm behind which nothing follows: answers start from here, and the other edge remembers it."""
+    return (put(labels.EXIT, arm.waypoint),) if after is None and view.sticky and not backward else ()
 
 
 def to_waypoint(step: InstanceView | None, backward: bool) -> Action:

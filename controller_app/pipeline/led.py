@@ -12,17 +12,18 @@ from typing import NamedTuple
 
 from controller_app.model.position import Diagnostic, PolicyError
 from controller_app.modes import MODES
-from controller_app.pipeline.boxes import PORTS, Box, Prefix, box_matches, port_masks, prefix_of
+from controller_app.pipeline.boxes import EVERYTHING, PORTS, Box, Prefix, box_matches, port_masks, prefix_of
 from controller_app.pipeline.ranks import Place
-from controller_app.pipeline.regions import Decision, Region
+from controller_app.pipeline.regions import CLASSIFIER, Decision, Region
 from controller_app.pipeline.views import World
 
+BRANCHED = CLASSIFIER + 1  # a level above classifiers
 LED = 3  # above what leads into the list before, which asks for as many bits
 
 
 class Led(NamedTuple):
     """Packets in `box` (as they are by then) are on the list of `decision`. out_of: functions of that list that lose
-    labels. met: the functions they met before."""
+    labels. met: the functions they met before. origin: the region they met first; None for fragments."""
 
     box: Box
     decision: Decision
@@ -30,6 +31,7 @@ class Led(NamedTuple):
     owner: str
     out_of: tuple[str, ...] = ()
     met: frozenset[str] = frozenset()
+    origin: Region | None = None
 
 
 def starts(region: Region) -> Iterator[Led]:
@@ -37,7 +39,8 @@ def starts(region: Region) -> Iterator[Led]:
     for box in region.boxes:
         for atom, bits in _atoms(box):
             marked = atom if region.decision.dscp is None else atom._replace(dscp=region.decision.dscp)
-            yield Led(marked, region.decision, region.place(bits, LED), region.name)
+            met = frozenset(filter(None, [region.out_of]))
+            yield Led(marked, region.decision, region.place(bits, LED), region.name, (), met, region)
 
 
 def led(
@@ -54,19 +57,44 @@ def led(
         functions = () if view is None else view.functions
         met = item.met
         for name in functions[::-1] if item.decision.backward else functions:
+            if _cuts(world, tenant, name) and not item.decision.backward:
+                break  # what that sends on has other addresses
             met |= {name}
             for region in branches.get(name, ()):
                 if region.decision.action == "chain":
-                    losing = _losing(world, tenant, region.decision)
-                    again = met.intersection(losing)
-                    surely = tuple(function for function in losing if function not in again)
+                    without = losing(world, tenant, region.decision)
+                    following = world.lists[region.decision.list_key].functions
+                    again = met.intersection((*without, *(each for each in following if _cuts(world, tenant, each))))
+                    surely = tuple(function for function in without if function not in again)
                     onward = list(_on(item, region, surely, met))
                     if again and any(_somebodys(world, tenant, each.box) for each in onward):
                         raise PolicyError([_met_twice(region, name, min(again))])
                     if surely:
                         yield from onward
-                    if not met.issuperset(world.lists[region.decision.list_key].functions):
+                    if not met.issuperset(following):
                         yield from led(world, tenant, onward, branches)
+
+
+def sent(world: World, tenant: str, branches: Mapping[str, tuple[Region, ...]]) -> Iterator[Led]:
+    """What translating functions send from addresses of their own, where a classifier after them leads it to a list:
+    it is so led where it enters, before anything else is asked."""
+    for name, regions in branches.items():
+        if not _cuts(world, tenant, name):
+            continue
+        own = [
+            prefix_of(value)
+            for host in world.hosts.values()
+            if host.tenant == tenant and host.instance is not None and host.instance[1] == name
+            for value in (*host.ips, *host.prefixes)
+        ]
+        for region in regions:
+            if region.decision.action != "chain":
+                continue
+            without = losing(world, tenant, region.decision)
+            for prefix in dict.fromkeys(own):
+                everything = Box(prefix, EVERYTHING, "")
+                place: Place = (BRANCHED, 0, 0, 0, LED)
+                yield from _on(Led(everything, region.decision, place, region.name), region, without, frozenset())
 
 
 def _met_twice(region: Region, after: str, function: str) -> Diagnostic:
@@ -93,18 +121,24 @@ def _somebodys(world: World, tenant: str, box: Box) -> bool:
     return bool(senders and receivers) and len(senders | receivers) > 1
 
 
-def _losing(world: World, tenant: str, decision: Decision) -> tuple[str, ...]:
-    """The functions of a list that do not keep labels."""
+def _cuts(world: World, tenant: str, name: str) -> bool:
+    return MODES[world.policy.tenants[tenant].functions[name].mode].cuts
+
+
+def losing(world: World, tenant: str, decision: Decision) -> tuple[str, ...]:
+    """The functions of a list that do not keep labels, but for translating ones: what those send on has addresses of
+    their own."""
     functions = world.policy.tenants[tenant].functions
     return tuple(
         name
         for name in world.lists[decision.list_key].functions
         if MODES[functions[name].mode].on_path
+        and not MODES[functions[name].mode].cuts
         and (not MODES[functions[name].mode].brings_label or functions[name].handover != "label")
     )
 
 
-def _on(item: Led, region: Region, losing: tuple[str, ...], met: frozenset[str]) -> Iterator[Led]:
+def _on(item: Led, region: Region, out_of: tuple[str, ...], met: frozenset[str]) -> Iterator[Led]:
     for box in region.boxes:
         for atom, bits in _atoms(box):
             common = _common(item.box, atom)
@@ -113,7 +147,7 @@ def _on(item: Led, region: Region, losing: tuple[str, ...], met: frozenset[str])
             if region.decision.dscp is not None:
                 common = common._replace(dscp=region.decision.dscp)
             place = (*item.place, region.classifier.priority, bits)
-            yield Led(common, region.decision.way, place, region.name, losing, met)
+            yield Led(common, region.decision.way, place, region.name, out_of, met, item.origin)
 
 
 def _common(one: Box, other: Box) -> Box | None:

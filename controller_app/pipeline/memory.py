@@ -39,6 +39,16 @@ class Memory:
         found: Part = kept[1]
         return found
 
+    def following(
+        self, name: Hashable, follow: Callable[[Any, Any], Part], make: Callable[[Any], Part], source: object
+    ) -> Part:
+        """What comes after the part of this name that the compile before left, by `follow(kept, source)`; by
+        `make(source)` where there was none."""
+        kept = self._before.get(name)
+        found = make(source) if kept is None else follow(kept[1], source)
+        self._parts[name] = None, found
+        return found
+
     def seal(self) -> None:
         """Forget what was there before: only this compile's parts are left to the next."""
         self._before = {}

@@ -62,6 +62,7 @@ from controller_app.pipeline.ofctl_names import (
     IPV6_FIELDS,
     MATCH_NAMES,
     MULTIPATH,
+    MULTIPATH_BY_SOURCE,
     NXM_NAMES,
     PORT_NAMES,
     PROTOCOL_NAMES,
@@ -229,8 +230,8 @@ def format_action(action: Action, table_name: Mapping[int, str] | None = None) -
             return f"meter:{number}"
         case SetQueue(queue=queue):
             return f"set_queue:{queue}"
-        case Multipath(target=target):
-            return f"multipath({MULTIPATH}{subfield_text(target)})"
+        case Multipath(target=target, by_source=by_source):
+            return f"multipath({MULTIPATH_BY_SOURCE if by_source else MULTIPATH}{subfield_text(target)})"
         case Conjunction(id=number, clause=clause, of=of):
             return f"conjunction({number},{clause}/{of})"
         case PushVlan() | PopVlan() | PushMpls() | EncapNsh() | DecapNsh() | DecNshTtl():
@@ -304,7 +305,8 @@ def _nat(nat: Nat) -> str:
         address = str(IPv6Address(nat.address))
         if nat.port is not None:
             address = f"[{address}]"
-    return f"nat(dst={address})" if nat.port is None else f"nat(dst={address}:{nat.port})"
+    side = "src" if nat.source else "dst"
+    return f"nat({side}={address})" if nat.port is None else f"nat({side}={address}:{nat.port})"
 
 
 def _port(port: int) -> str:

@@ -35,6 +35,7 @@ from controller_app.model.flow import (
 from controller_app.pipeline.ofctl_names import (
     FIELDS_BY_NAME,
     MULTIPATH,
+    MULTIPATH_BY_SOURCE,
     RESERVED_PORTS,
     SUBFIELD_NAMES,
     TCI_PARTS,
@@ -174,12 +175,12 @@ _CALLS = frozenset({"resubmit", "ct", "clone", "check_pkt_larger", "controller",
 
 def _multipath(inside: str) -> Multipath:
     head, _, target = inside.replace(" ", "").rpartition(",")
-    if f"{head}," != MULTIPATH:
+    if f"{head}," not in (MULTIPATH, MULTIPATH_BY_SOURCE):
         raise OfctlError(f"multipath({inside}) is not known: only multipath({MULTIPATH}FIELD[FIRST..LAST])")
     part = _subfield(target)
     if part.bits != 8:
         raise OfctlError(f"multipath({inside}): a slot has 8 bits")
-    return Multipath(part)
+    return Multipath(part, f"{head}," == MULTIPATH_BY_SOURCE)
 
 
 def _conjunction(inside: str) -> Conjunction:
@@ -264,15 +265,16 @@ def _ct(inside: str) -> Ct:
 
 def _nat(text: str) -> Nat:
     key, _, value = text.partition("=")
-    if key != "dst":
-        raise OfctlError(f"nat({text}) is not known: only plain nat and nat(dst=ADDRESS:PORT)")
+    if key not in ("src", "dst"):
+        raise OfctlError(f"nat({text}) is not known: only plain nat, nat(dst=ADDRESS:PORT) and nat(src=ADDRESS:PORT)")
+    source = key == "src"
     try:
         if value.startswith("["):
             address, _, port = value[1:].partition("]:")
-            return Nat(int(IPv6Address(address)), number(port, 16), 6)
+            return Nat(int(IPv6Address(address)), number(port, 16), 6, source)
         if value.count(":") < 2:
             address, colon, port = value.partition(":")
-            return Nat(int(IPv4Address(address)), number(port, 16) if colon else None, 4)
-        return Nat(int(IPv6Address(value)), None, 6)
+            return Nat(int(IPv4Address(address)), number(port, 16) if colon else None, 4, source)
+        return Nat(int(IPv6Address(value)), None, 6, source)
     except ValueError:
         raise OfctlError(f"nat({text}) is not understood: one address and at most one port") from None

@@ -143,8 +143,9 @@ SUBFIELD_NAMES: Mapping[str, tuple[str, int]] = {
 # Parts of vlan_tci that can be written by a name of their own: bits, where they stand, and what is written
 # (the tag's presence bit is written with its id).
 TCI_PARTS: Mapping[str, tuple[int, int, int]] = {"vlan_vid": (13, 0, 0x1FFF), "vlan_pcp": (3, 13, 0xE000)}
-# The one form in which the slot is hashed, between the brackets and before the target.
+# The forms in which a slot is hashed, between the brackets and before the target: by the flow, or by its source alone.
 MULTIPATH = "symmetric_l3l4+udp,0,modulo_n,256,0,"
+MULTIPATH_BY_SOURCE = "nw_src,0,modulo_n,256,0,"
 
 
 class OfctlError(ValueError):

@@ -26,9 +26,9 @@ class Placed(NamedTuple):
     outcome: object
 
     @property
-    def hides(self) -> bool:
-        """Whether some fragment of its packets may not show that it is one of them: it asks for ports, or (IPv6,
-        whose later fragments do not even show their protocol) for a protocol."""
+    def hides(self) -> int:
+        """How much of what it asks for some fragments do not show: 2 ports, 1 (IPv6, whose later fragments do not show
+        their protocol) a protocol, 0 nothing."""
         return hides(self.box)
 
 
@@ -40,7 +40,7 @@ class _Shelf:
     def __init__(self, positions: Iterable[int], placed: Sequence[Placed]) -> None:
         self.exact: dict[object, dict[_Traffic, list[int]]] = {}
         self.wide: dict[object, list[int]] = {}
-        self.fixed: tuple[list[int], list[int]] = [], []  # without ports, with ports
+        self.fixed: tuple[list[int], list[int], list[int]] = [], [], []  # by how much they hide
         for position in positions:
             self.put(position, placed[position])
 
@@ -64,7 +64,9 @@ class _Shelf:
                 for positions in exact.values():
                     yield from positions
         yield from self.wide.get(placed.kind, ())
-        yield from self.fixed[not hides(box)]
+        for much, positions in enumerate(self.fixed):
+            if much != hides(box):
+                yield from positions
 
 
 def _one_port(box: Box) -> bool:
@@ -74,9 +76,9 @@ def _one_port(box: Box) -> bool:
     return low == high and box.dscp is None
 
 
-def hides(box: Box) -> bool:
+def hides(box: Box) -> int:
     """See `Placed.hides`."""
-    return box.ported or bool(box.protocol and 6 in box.versions())
+    return 2 if box.ported else int(bool(box.protocol) and 6 in box.versions())
 
 
 def meetings(placed: Sequence[Placed], found: Callable[[int, int], None]) -> None:

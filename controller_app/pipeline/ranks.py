@@ -97,7 +97,8 @@ def _own(place: Place) -> int | None:
         return None
     if ties:  # fragments: over the default, by the bits of their addresses
         bits = ties[0]
-        return 1 + 10 * bits if numbers[0] == 0 and isinstance(bits, int) and len(ties) == 3 else None
+        over_default = numbers[0] == 0 and isinstance(bits, int) and bits < _MOST_BITS and len(ties) == 3
+        return 1 + 10 * int(bits) if over_default else None
     within = 2 * numbers[3] + numbers[4]
     if numbers[0] == 1:
         return _INSERTIONS + _EACH * numbers[1] + within

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 from controller_app.model.policy import Chain, Classifier, Tenant, Traffic
-from controller_app.model.position import Diagnostic, PolicyError
 from controller_app.pipeline.boxes import (
     EVERYTHING,
     PORTS,
@@ -19,7 +18,7 @@ from controller_app.pipeline.boxes import (
     prefix_of,
     protocol_number,
 )
-from controller_app.pipeline.lists import list_key, pieces, return_pieces
+from controller_app.pipeline.lists import kept, list_key, pieces, return_pieces
 from controller_app.pipeline.parties import Parties, disjoint
 from controller_app.pipeline.ranks import Place
 from controller_app.pipeline.views import World
@@ -152,7 +151,7 @@ def of_tenant(world: World, tenant: Tenant) -> Iterator[Region]:
     """The regions of one tenant."""
     parties = Parties(world, tenant)
     for classifier in tenant.classifiers.values():
-        every = list(_of_classifier(tenant, classifier, parties))
+        every = list(_of_classifier(tenant, classifier, parties, world.left_out))
         yield from every if classifier.after is None else every[1:]
 
 
@@ -164,12 +163,14 @@ def branches(world: World) -> Mapping[tuple[str, str], tuple[Region, ...]]:
         parties = Parties(world, tenant) if after else None
         for classifier in after:
             assert parties is not None
-            first = next(_of_classifier(tenant, classifier, parties))
+            first = next(_of_classifier(tenant, classifier, parties, world.left_out))
             found[tenant.name, str(classifier.after)].append(first)
     return {key: tuple(group) for key, group in found.items()}
 
 
-def _of_classifier(tenant: Tenant, classifier: Classifier, parties: Parties) -> Iterator[Region]:
+def _of_classifier(
+    tenant: Tenant, classifier: Classifier, parties: Parties, left_out: Set[tuple[str, str]]
+) -> Iterator[Region]:
     """Its own traffic first; then its mirror, and what comes from the translating functions of its chain."""
     then = classifier.then
     chain = tenant.chains[then.chain] if then.chain is not None else None
@@ -177,9 +178,9 @@ def _of_classifier(tenant: Tenant, classifier: Classifier, parties: Parties) -> 
     sources = disjoint(parties.prefixes(classifier.source))
     targets = disjoint(parties.prefixes(classifier.destination))
     traffic = tuple(_merged(classifier.traffic))
-    cut = pieces(tenant.functions, chain.through) if chain is not None else ()
+    cut = pieces(tenant.functions, kept(tenant, chain.through, left_out)) if chain is not None else ()
     there = [_along(tenant, chain, piece) for piece in cut] or [Decision(then.action)]
-    back = _way_back(tenant, classifier.then.action, chain, cut)
+    back = _way_back(tenant, classifier.then.action, chain, cut, left_out)
     for part, decision in enumerate(there):
         if part:
             sources = disjoint(parties.of_function(cut[part - 1][-1]))
@@ -202,7 +203,11 @@ def _along(tenant: Tenant, chain: Chain | None, piece: tuple[str, ...], backward
 
 
 def _way_back(
-    tenant: Tenant, action: str, chain: Chain | None, cut: tuple[tuple[str, ...], ...]
+    tenant: Tenant,
+    action: str,
+    chain: Chain | None,
+    cut: tuple[tuple[str, ...], ...],
+    left_out: Set[tuple[str, str]],
 ) -> list[Decision]:
     """What replies meet, for each piece of the way there; empty where nothing is said of replies."""
     if chain is None:
@@ -212,18 +217,8 @@ def _way_back(
     if isinstance(chain.returns, str):
         return [Decision("allow")] * len(cut)
     # replies meet the last piece first; between two pieces they are sent to the function itself, by its address
-    ways = [_along(tenant, chain, piece) for piece in return_pieces(tenant.functions, chain.returns)]
-    if len(ways) > len(cut):
-        raise PolicyError(
-            [
-                Diagnostic(
-                    chain.where,
-                    f"chains.{chain.name}.return",
-                    "a function that changes addresses is on the way back and not on the way there",
-                    "leave it out of `return`, or put it into `through`",
-                )
-            ]
-        )
+    returns = kept(tenant, chain.returns, left_out)
+    ways = [_along(tenant, chain, piece) for piece in return_pieces(tenant.functions, returns)]
     return [*[Decision("allow")] * (len(cut) - len(ways)), *ways[::-1]]
 
 

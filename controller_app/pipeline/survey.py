@@ -15,7 +15,7 @@ _MOST_PROBLEMS = 20
 @dataclass(frozen=True)
 class Survey:
     """regions: as given. placed: their boxes. rivals: pairs of regions (by number) of one kind that overlap and
-    differ. veiled: pairs of boxes (by position) that differ and meet: one that fragments can be told to be in, and
+    differ. veiled: pairs of boxes (by position) that differ and meet: one that some fragments can be told to be in, and
     one above it that they cannot."""
 
     regions: Sequence[Region]
@@ -43,7 +43,7 @@ def survey(found: Sequence[Region]) -> Survey:
             a, b = first.owner, second.owner
             rivals.add((a, b) if a < b else (b, a))
         if first.hides != second.hides:
-            bare, hiding = (other, one) if first.hides else (one, other)
+            bare, hiding = (other, one) if first.hides > second.hides else (one, other)
             if found[placed[hiding].owner].kind >= found[placed[bare].owner].kind:
                 veiled.add((bare, hiding))
 

@@ -15,6 +15,8 @@ GATEWAY_MAC = 0x0A_00_00_00_00_01  # every gateway and every service answers wit
 # --- registers: every bit has a name ---------------------------------------------------------------------
 TENANT = SubField("reg0", 0, 16)  # tenant id, from the port the packet entered by
 ZONE = SubField("reg1", 0, 16)  # conntrack zone of the host port the packet entered, or leaves, by
+ZONES = 1 << 14  # of ports; the upper bits say which of a port's zones it is
+SERVING = SubField("reg1", 15, 1)  # where the port's host is the provider: its addresses are translated there
 LIST = SubField("reg2", 0, 16)  # list of functions the packet's classifier asks for; 0 none
 BACKWARD_REG = SubField("reg2", 16, 1)  # the packet takes the list from its end
 LEAVING = SubField("reg4", 0, 16)  # waypoint of the host or tap this packet is delivered to
@@ -31,6 +33,7 @@ SERVICE_INDEX = SubField("reg8", 0, 8)  # what a service header starts with (RFC
 SAVED_LOW = SubField("reg9", 0, 32)  # the label, while a service header goes on or off in front of it
 SAVED_HIGH = SubField("reg10", 0, 16)
 RECALLED = SubField("reg11", 0, 26)  # what is remembered of the connection: backward, path, waypoint as in the label
+SERVED_PORT = SubField("reg7", 8, 8)  # which port of its service, counted from 0, a packet to a provider was sent to
 SLOT = SubField("reg7", 0, 8)  # the slot of 256 it hashes to, where the group does not choose
 
 # --- ether types, and the object that wants what every switch needs --------------------------------------
@@ -79,13 +82,15 @@ TABLES: tuple[Table, ...] = (
         "respond",
         100,
         "ARP and ND for gateways, service addresses and known hosts, and echo for gateways, are answered "
-        "here, so hosts keep working while the controller is away. What else hosts ask goes to the "
-        "controller; IP goes on.",
+        "here, so hosts keep working while the controller is away. What else hosts ask, and what answers its "
+        "health checks, goes to the controller; IP goes on.",
         {
             "reg0",
             "reg1",
             "reg5",
             "vlan_tci",
+            "tcp_src",
+            "tcp_dst",
             "udp_dst",
             "arp_op",
             "arp_tpa",
@@ -118,7 +123,7 @@ TABLES: tuple[Table, ...] = (
             "nd_reserved",
             "vlan_tci",
         },
-        "guard advertise flood",
+        "guard advertise flood reject",
     ),
     _table(
         "advertise",
@@ -143,16 +148,33 @@ TABLES: tuple[Table, ...] = (
         105,
         "Packets of a host that provides a service: short ICMP errors, which Open vSwitch 3.1.0 does not "
         "survive translating, are dropped.",
-        {"reg1", "icmp_type", "icmpv6_type", "eth_type", "ip_proto"},
-        {"reg5"},
-        "guard-size returning addressing",
+        {"reg1", "icmp_type", "icmpv6_type", "eth_type", "ip_proto", "ipv4_dst", "ipv6_dst"},
+        {"reg1", "reg5"},
+        "guard-size returning hairpin-reply addressing",
     ),
     _table("guard-size", 106, "An ICMP error passes if it is long enough.", {"reg5"}, set(), "returning"),
+    _table(
+        "hairpin-reply",
+        107,
+        "What a provider sends to the address of its own service: where it is the reply to itself, the provider's own "
+        "address is put back, then the service's.",
+        {"reg1", "ct_state", "eth_type"},
+        set(),
+        "returning returned",
+    ),
     _table(
         "returning",
         110,
         "Replies of a provider get the service's address back.",
         {"eth_type"},
+        set(),
+        "returned",
+    ),
+    _table(
+        "returned",
+        111,
+        "Replies are counted, by service, port and provider.",
+        {"reg1", "eth_type", "ipv4_src", "ipv6_src", "ip_proto", "tcp_src", "udp_src"},
         set(),
         "addressing",
     ),
@@ -161,7 +183,7 @@ TABLES: tuple[Table, ...] = (
         115,
         "Where does it leave the network? The destination MAC (same network) or, for frames to the gateway, "
         "the destination address becomes a label; a service's address sets the service instead.",
-        {"reg0", "reg6", "eth_dst", *_TO},
+        {"reg0", "reg6", "eth_dst", "ipv4_src", "ipv6_src", "icmp_type", "icmpv6_type", *_TO},
         {"eth_dst", "reg3", "reg5", "in_port"},
         "branch reject",
     ),
@@ -187,24 +209,32 @@ TABLES: tuple[Table, ...] = (
         120,
         "The policy's classifiers: which list of functions, or none, or drop.",
         {"reg0", "reg6", *_L3, *_L4, "ip_dscp", "ip_frag", "conj_id", "icmp_type", "icmpv6_type"},
-        {"reg2", "reg5", "reg8", "ip_dscp"},
+        {"reg1", "reg2", "reg5", "reg6", "reg8", "ip_dscp"},
         "remember reject",
     ),
     _table(
         "remember",
         125,
         "Where the edges remember connections, look this one up. What meets no chain forgets its list first.",
-        {"reg2", "reg3", "reg5", "reg6", "ct_state", "eth_type"},
+        {"reg1", "reg2", "reg3", "reg5", "reg6", "ct_state", "eth_type"},
         {"reg1", "reg2", "reg5"},
         "pinned-provider choose copies",
     ),
     _table(
         "pinned-provider",
         130,
-        "A remembered provider that still serves is taken again.",
+        "A remembered provider is taken again, unless it does not serve any more.",
         {"reg3", "ct_label"},
-        {"eth_dst"},
-        "pinned-path choose",
+        {"eth_dst", "reg3", "reg7"},
+        "pinned-path affine choose",
+    ),
+    _table(
+        "affine",
+        132,
+        "Where all connections of a client have one provider: which, by the slot its address hashes to.",
+        {"reg3", "reg7"},
+        {"eth_dst", "reg3"},
+        "choose",
     ),
     _table(
         "pinned-path",
@@ -319,8 +349,8 @@ TABLES: tuple[Table, ...] = (
         "deliver",
         165,
         "At the waypoint: into a function's arm, to a tap, or out of the network.",
-        {"eth_dst", "eth_type"},
-        {"reg1", "reg4", "eth_dst", "eth_src", "ct_label", "reg9", "reg10", "nsh_spi", "nsh_si", "nsh_c1"},
+        {"eth_dst", "eth_type", "ipv4_dst", "ipv6_dst"},
+        {"reg0", "reg1", "reg4", "eth_dst", "eth_src", "ct_label", "reg9", "reg10", "nsh_spi", "nsh_si", "nsh_c1"},
         "restore translate",
     ),
     _table("restore", 170, "A tap's copy becomes the original frame again.", {"eth_dst"}, {"eth_dst"}, "tap"),
@@ -330,9 +360,42 @@ TABLES: tuple[Table, ...] = (
         175,
         "At the exit: a service's address becomes the provider's, and the far edge learns the path its "
         "replies have to take.",
-        {"reg4", "eth_dst", "ip_ttl", *_TO},
-        {"ct_label"},
+        {"reg0", "reg4", "eth_dst", "ip_ttl", "ipv4_src", "ipv6_src", "icmp_type", "icmpv6_type", *_TO},
+        {"ct_label", "reg3", "reg5", "reg7"},
+        "translate-error hairpin served stray leave",
+    ),
+    _table(
+        "translate-error",
+        176,
+        "An ICMP error for a provider is translated if it is long enough.",
+        {"reg4", "reg5", "eth_type"},
+        set(),
+        "served",
+    ),
+    _table(
+        "hairpin",
+        177,
+        "A provider that asks itself is asked from the address of the service.",
+        {"reg3", "reg4", "eth_type"},
+        set(),
+        "served",
+    ),
+    _table(
+        "served",
+        178,
+        "New connections are counted, by service, port and provider.",
+        {"reg3", "reg4", "reg7", "ct_state"},
+        set(),
         "leave",
+    ),
+    _table(
+        "stray",
+        179,
+        "What was sent to a service and came to a host that does not serve it any more: the controller tells who sent "
+        "it.",
+        {"eth_type"},
+        set(),
+        "",
     ),
     _table(
         "leave",

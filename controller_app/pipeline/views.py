@@ -131,7 +131,9 @@ class ListView:
 
 @dataclass(frozen=True)
 class ServiceView:
-    """A service with its addresses and its providers, by endpoint name; `slots` are 256 endpoint names."""
+    """A service with its addresses and its providers, by endpoint name: all whose connections are kept. `slots` are
+    256 endpoint names; `near` are the slots of switches that prefer other ones. `left` are the waypoints of hosts that
+    are no providers any more, of which connections may still be remembered."""
 
     key: str
     id: int
@@ -140,6 +142,17 @@ class ServiceView:
     ips: tuple[IPAddress, ...]
     providers: Mapping[str, HostView]
     slots: tuple[str, ...]
+    near: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    left: tuple[int, ...] = ()
+
+    @property
+    def affine(self) -> bool:
+        """Whether all connections of a client have one provider."""
+        return self.service.session_affinity is not None
+
+    def slots_at(self, switch: str) -> tuple[str, ...]:
+        """The slots of this switch's clients."""
+        return self.near.get(switch, self.slots)
 
 
 def left_out(
@@ -174,6 +187,8 @@ class World:
     switch_numbers: Mapping[str, int] = field(default_factory=dict)  # node segments, 1 up
     floods: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by tenant and network: VLAN id
     portable: bool = False  # choose by a hash that every switch has, not by its own
+    called: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by list key: services it may lead to
+    placed: Mapping[str, object] = field(default_factory=dict)  # by tenant: changes with endpoints' places and labels
 
     @cached_property
     def served(self) -> tuple[InstanceView, ...]:
@@ -268,6 +283,10 @@ class World:
             for classifier in tenant.classifiers.values()
             if classifier.after is not None
         )
+
+    def called_ips(self, key: str) -> tuple[IPAddress, ...]:
+        """The addresses of the services that packets of a list may be sent to."""
+        return tuple(ip for name in self.called.get(key, ()) for ip in self.services[name].ips)
 
     @cached_property
     def departures(self) -> Mapping[tuple[str, int], int]:

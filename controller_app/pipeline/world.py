@@ -13,11 +13,13 @@ from controller_app.model.allocation import Allocation
 from controller_app.model.policy import Function, Policy, Tenant
 from controller_app.model.topology import Host, IPAddress, Topology
 from controller_app.modes import MODES
+from controller_app.pipeline.called import called
 from controller_app.pipeline.cookies import METER_MARK
 from controller_app.pipeline.ids import Numbers
 from controller_app.pipeline.lists import build_lists, kept, list_key, pieces
 from controller_app.pipeline.memory import Memory
 from controller_app.pipeline.services import build_services
+from controller_app.pipeline.tables import ZONES
 from controller_app.pipeline.views import ArmView, HostView, InstanceView, ListView, World, left_out
 from controller_app.policy.membership import function_hosts, memberships
 from controller_app.routing.distances import Routes
@@ -62,9 +64,9 @@ def build_world(
     resumed = {
         f"{arm.switch}:{arm.port}|{key}": (arm.waypoint, key) for arm, key in _resumed(policy, lists, instances)
     }
-    zones = numbers.assign("zones", [*ends, *resumed], previous.ids.get("zones", {}), limit=1 << 16)
+    zones = numbers.assign("zones", [*ends, *resumed], previous.ids.get("zones", {}), limit=ZONES)
     hosts = dict(_hosts(topology, owners, waypoints, zones))
-    services, service_ids, addresses = build_services(policy, topology, hosts, previous, slots, numbers)
+    built = build_services(policy, topology, routes, hosts, previous, slots, numbers, memory)
 
     def numbered(space: str, names: Iterable[str], first: int = 1, limit: int = 1 << 40) -> dict[str, int]:
         return numbers.assign(space, names, previous.ids.get(space, {}), first=first, limit=limit)
@@ -72,7 +74,7 @@ def build_world(
     ids = {
         "tenants": numbered("tenants", [*policy.tenants, "default"], limit=1 << 16),
         "lists": list_ids,
-        "services": service_ids,
+        "services": built.ids,
         "zones": zones,
         "objects": numbered("objects", _objects(policy, topology)),
         "switches": numbered("switches", _numbered_switches(lists, topology), limit=VLANS),
@@ -85,7 +87,8 @@ def build_world(
         ids=ids,
         paths=paths,
         slots=slots,
-        addresses=addresses,
+        addresses=built.addresses,
+        served=built.served,
         next=numbers.next,
     )
     world = World(
@@ -96,13 +99,15 @@ def build_world(
         hosts,
         {switch: found for switch, found in blocks.items() if switch in topology.switches},
         lists,
-        services,
+        built.services,
         instances,
         {place: zones[name] for name, place in resumed.items()},
         {name: METER_MARK << 24 | number for name, number in ids["meters"].items()},
         ids["switches"],
         {(t.name, n): ids["floods"][f"{t.name}/{n}"] for t in _flooding(policy) for n in t.networks},
         portable,
+        called(policy, hosts, built.services, left_out(policy, instances)),
+        built.placed,
     )
     return world, allocation
 
@@ -176,7 +181,7 @@ def _kept_slots(policy: Policy, previous: Allocation) -> dict[str, tuple[str, ..
         for kind in ("functions", "services")
         for name in getattr(tenant, kind)
     }
-    return {key: table for key, table in previous.slots.items() if key in balanced}
+    return {key: table for key, table in previous.slots.items() if key.partition("@")[0] in balanced}
 
 
 def _hosts(

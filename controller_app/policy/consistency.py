@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from controller_app.balancing.labelled import Labelled
 from controller_app.model.policy import Endpoint, Function, Policy, Selector, Tenant
 from controller_app.model.position import Diagnostic, Position
 from controller_app.model.topology import IPAddress
 from controller_app.policy.diagnostics import Findings
+from controller_app.policy.exposure import check_exposure
 from controller_app.policy.membership import matching, segment_endpoints
+from controller_app.policy.providers import check_providers
 from controller_app.policy.segments import check_selected_segments
 
 MANY, TOO_MANY = 64, 256  # instances of a function, providers of a service: the slot table has 256 slots
@@ -24,6 +27,8 @@ def check_policy(policy: Policy) -> tuple[Diagnostic, ...]:
         _service_addresses(tenant, findings)
         _selectors(tenant, findings)
         check_selected_segments(tenant, findings)
+        check_providers(tenant, hosts, findings)
+        check_exposure(tenant, findings)
     return tuple(findings.all)
 
 
@@ -46,15 +51,33 @@ def _instances(policy: Policy, findings: Findings) -> None:
                 owner = f"{function.name}.{instance.name}"
                 if instance.host in seen:
                     other, where = seen[instance.host]
+                    chosen = f", and {function.selector.text!r} matches its endpoint" if function.selector else ""
                     findings.error(
                         instance.where,
                         f"{at}.{instance.name}",
-                        f"host {instance.host!r} is attached as instance {other!r} already ({where})",
+                        f"host {instance.host!r} is attached as instance {other!r} already ({where}){chosen}",
                         "give each instance a host of its own",
                     )
                 else:
                     seen[instance.host] = owner, instance.where
+            if function.selector is not None:
+                _pool(function, function.selector, tenant, findings)
             _count(len(function.instances), "instances", function.where, at, findings)
+
+
+def _pool(function: Function, selector: Selector, tenant: Tenant, findings: Findings) -> None:
+    """A function whose selector gives it no instance: that may change with the labels."""
+    path = f"functions.{function.name}.instances.selector"
+    found = matching(selector, tenant.endpoints)
+    if not found:
+        _nothing(function.where, path, selector, tenant.endpoints, findings)
+    elif not function.instances:
+        findings.warning(
+            function.where,
+            path,
+            f"all {len(found)} endpoints that {selector.text!r} matches drain: the function has no instance",
+            "end the `drain` of one of them",
+        )
 
 
 def _count(number: int, what: str, where: Position, path: str, findings: Findings) -> None:
@@ -76,7 +99,7 @@ def _endpoints(
     for tenant in policy.tenants.values():
         for endpoint in tenant.endpoints.values():
             path = f"endpoints.{endpoint.name}"
-            if endpoint.host in hosts:
+            if endpoint.host in hosts and hosts[endpoint.host][1].selector is None:
                 _, function, where = hosts[endpoint.host]
                 findings.error(
                     endpoint.where,
@@ -123,15 +146,20 @@ def _service_addresses(tenant: Tenant, findings: Findings) -> None:
 
 
 def _selectors(tenant: Tenant, findings: Findings) -> None:
+    labelled = Labelled(tenant.endpoints)
     for service in tenant.services.values():
-        found = matching(service.selector, tenant.endpoints)
+        found = labelled.matching(service.selector)
         path = f"services.{service.name}.selector"
         if not found:
             _nothing(service.where, path, service.selector, tenant.endpoints, findings)
         _count(len(found), "providers", service.where, path, findings)
+        for index, party in enumerate(() if isinstance(service.expose, str) else service.expose):
+            if isinstance(party.value, Selector) and not labelled.matching(party.value):
+                at = f"services.{service.name}.expose[{index}]"
+                _nothing(party.where, at, party.value, tenant.endpoints, findings)
     for classifier in tenant.classifiers.values():
         for side, party in (("from", classifier.source), ("to", classifier.destination)):
-            if isinstance(party.value, Selector) and not matching(party.value, tenant.endpoints):
+            if isinstance(party.value, Selector) and not labelled.matching(party.value):
                 _nothing(
                     party.where,
                     f"classifiers.{classifier.name}.{side}",

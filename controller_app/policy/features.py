@@ -37,6 +37,12 @@ _IN_POLICY: Mapping[str, Callable[[Tenant], bool]] = {
     "limits": lambda tenant: any(each.then.limit is not None for each in tenant.classifiers.values()),
     "dscp-marks": lambda tenant: any(each.then.dscp is not None for each in tenant.classifiers.values()),
     "queues": lambda tenant: any(each.then.queue is not None for each in tenant.classifiers.values()),
+    "session-affinity": lambda tenant: any(each.session_affinity is not None for each in tenant.services.values()),
+    "prefer": lambda tenant: any(each.prefer is not None for each in tenant.services.values()),
+    "service-health": lambda tenant: any(each.health is not None for each in tenant.services.values()),
+    "expose": lambda tenant: any(each.expose != "everyone" for each in tenant.services.values()),
+    "drain": lambda tenant: any(each.drain for each in tenant.endpoints.values()),
+    "selector-functions": lambda tenant: any(each.selector is not None for each in tenant.functions.values()),
     "reject": lambda tenant: any(each.then.action == "reject" for each in tenant.classifiers.values()),
 }
 _IN_TOPOLOGY: Mapping[str, Callable[[Topology], bool]] = {

@@ -10,6 +10,7 @@ from controller_app.model.policy import (
     Network,
     Party,
     Policy,
+    Service,
     Tenant,
 )
 from controller_app.model.position import Diagnostic, Position
@@ -18,8 +19,9 @@ from controller_app.modes import MODES
 from controller_app.policy.consistency import instance_hosts
 from controller_app.policy.diagnostics import Findings, meant
 from controller_app.policy.members import Members
-from controller_app.policy.membership import holders, matching, memberships
+from controller_app.policy.membership import holders, memberships
 from controller_app.policy.placement import check_instance
+from controller_app.policy.providers import check_providers_on
 from controller_app.policy.routability import check_classifier, check_insertions, parts
 from controller_app.policy.segments import check_segments
 from controller_app.policy.wires import check_transports
@@ -67,7 +69,9 @@ class _Fitting:
                     self.instance(function, instance)
             for endpoint in tenant.endpoints.values():
                 self.endpoint(tenant, endpoint)
-            self.providers(tenant)
+            check_providers_on(tenant, self.topology, self.members, self.findings)
+            for service in tenant.services.values():
+                self.exposed(tenant, service)
             self.addresses(tenant)
             members = Members(tenant, self.topology, self.members)
             check_segments(tenant, members, self.findings)
@@ -117,43 +121,33 @@ class _Fitting:
                     "name the network it is in, or correct the address in the topology",
                 )
 
-    def providers(self, tenant: Tenant) -> None:
-        for service in tenant.services.values():
-            for endpoint in matching(service.selector, tenant.endpoints):
-                host = self.topology.hosts.get(endpoint.host)
-                if host is not None and not host.ips:
-                    self.findings.warning(
-                        endpoint.where,
-                        f"endpoints.{endpoint.name}.host",
-                        f"host {host.name!r} has no address yet and serves {service.name!r} once it has",
-                        "write its `ip` in the topology to have it at once",
-                    )
-
     def classifier(self, tenant: Tenant, classifier: Classifier) -> None:
-        for side, party in (("from", classifier.source), ("to", classifier.destination)):
-            if party.kind == "host":
-                self.party_host(tenant, classifier, side, party)
-
-    def party_host(self, tenant: Tenant, classifier: Classifier, side: str, party: Party) -> None:
-        name = str(party.value)
-        path = f"classifiers.{classifier.name}.{side}"
-        where = party.where if party.where.line else classifier.where
-        host = self.host(name, where, path)
-        if host is None:
-            return
+        at = f"classifiers.{classifier.name}"
         # The source is known by its port. The destination is known by its address, and so is the source where
         # replies are classified too.
-        needs_address = side == "to" or classifier.then.action == "chain"
+        returning = classifier.then.action == "chain"
+        self.party(tenant, classifier.source, classifier.where, f"{at}.from", needs_address=returning)
+        self.party(tenant, classifier.destination, classifier.where, f"{at}.to", needs_address=True)
+
+    def exposed(self, tenant: Tenant, service: Service) -> None:
+        for index, party in enumerate(() if isinstance(service.expose, str) else service.expose):
+            at = f"services.{service.name}.expose[{index}]"
+            self.party(tenant, party, service.where, at, needs_address=True)
+
+    def party(self, tenant: Tenant, party: Party, whole: Position, path: str, *, needs_address: bool) -> None:
+        """A party that is one host. `whole` is where the object begins that the party belongs to."""
+        where = party.where if party.where.line else whole
+        name = str(party.value)
+        if party.kind == "endpoint" and name in tenant.endpoints:
+            self.not_a_box(tenant.endpoints[name].host, where, path)
+            return
+        if party.kind != "host":
+            return
+        host = self.host(name, where, path)
+        if host is None or self.not_a_box(name, where, path):
+            return
         owner = self.tenant_of(name)
-        if name in self.instances and not MODES[self.instances[name][1].mode].is_host:
-            function = self.instances[name][1].name
-            self.findings.error(
-                where,
-                path,
-                f"host {name!r} is an instance of function {function!r}",
-                "name the machines whose traffic it is to see",
-            )
-        elif owner is not None and owner != tenant.name:
+        if owner is not None and owner != tenant.name:
             self.findings.error(
                 where,
                 path,
@@ -161,12 +155,27 @@ class _Fitting:
                 f"give it an endpoint in tenant {tenant.name!r}, or name another host",
             )
         elif not host.ips and not host.prefixes and needs_address:
+            what = path.split(".")[0]
+            works = "the classifier works" if what == "classifiers" else "it may reach the service"
             self.findings.warning(
                 where,
                 path,
-                f"host {name!r} has no address yet: the classifier works once it is learned",
+                f"host {name!r} has no address yet: {works} once it is learned",
                 "write its `ip` in the topology to have it at once",
             )
+
+    def not_a_box(self, name: str, where: Position, path: str) -> bool:
+        """A function's instance that has no traffic of its own is no party: says so. Whether it is one."""
+        if name not in self.instances or MODES[self.instances[name][1].mode].is_host:
+            return False
+        function = self.instances[name][1].name
+        self.findings.error(
+            where,
+            path,
+            f"host {name!r} is an instance of function {function!r}",
+            "name the machines whose traffic it is to see",
+        )
+        return True
 
     def addresses(self, tenant: Tenant) -> None:
         """Within a tenant an IP address, and a MAC address, has one owner."""
@@ -174,14 +183,14 @@ class _Fitting:
         for network in tenant.networks.values():
             for gateway in network.gateways:
                 owners.setdefault(gateway, f"the gateway of network {network.name!r} ({network.where})")
-        for service in tenant.services.values():
-            for address in service.ips:
-                owners.setdefault(address, f"service {service.name!r} ({service.where})")
+        preferred = {address: service for service in tenant.services.values() for address in service.ips}
         macs: dict[str, str] = {}
         for host in self.topology.hosts.values():
             if self.tenant_of(host.name) != tenant.name:
                 continue
             for address in (*host.ips, *host.out_ips):
+                if address in preferred:
+                    self.taken(preferred[address], address, host)
                 if address in owners:
                     self.duplicate(tenant, host, str(address), owners[address])
                 owners.setdefault(address, f"host {host.name!r} ({host.where})")
@@ -191,6 +200,15 @@ class _Fitting:
                 if mac in macs:
                     self.duplicate(tenant, host, mac, macs[mac])
                 macs.setdefault(mac, f"host {host.name!r} ({host.where})")
+
+    def taken(self, service: Service, address: IPAddress, host: Host) -> None:
+        """A service asks for an address that a host has."""
+        self.findings.error(
+            service.where,
+            f"services.{service.name}.ip",
+            f"{address} belongs to host {host.name!r} ({host.where})",
+            "choose another address, or leave `ip` out",
+        )
 
     def duplicate(self, tenant: Tenant, host: Host, address: str, owner: str) -> None:
         self.findings.error(

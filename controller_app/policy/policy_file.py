@@ -16,11 +16,13 @@ from controller_app.model.policy import (
     Classifier,
     Endpoint,
     Function,
+    Health,
     Instance,
     Network,
     Party,
     Policy,
     Segment,
+    Selector,
     Service,
     Tenant,
 )
@@ -30,9 +32,11 @@ from controller_app.policy.diagnostics import Findings
 from controller_app.policy.entries import Entry
 from controller_app.policy.features import FEATURES
 from controller_app.policy.fitting import check_against
+from controller_app.policy.pools import with_pools
 from controller_app.policy.reading import ALL, Checked, check
 from controller_app.policy.references import check_tenant
-from controller_app.policy.schema import ClassifierSpec, PartySpec, PolicyFile
+from controller_app.policy.schema import ClassifierSpec, PolicyFile
+from controller_app.policy.schema_parties import PartySpec
 from controller_app.policy.source_text import read_file
 from controller_app.policy.unsupported import take_out
 from controller_app.policy.yaml_positions import mapping_document
@@ -177,11 +181,13 @@ class _Builder:
         def values(section: str) -> dict[str, Any]:
             return {name: entry.value for name, entry in self.entries[section].items()}
 
-        return Tenant(
-            self.name,
-            self.default is None or self.default.value == "allow",
-            tuple(sorted(self.flood)),
-            **{section: values(section) for section in _SECTIONS},
+        return with_pools(
+            Tenant(
+                self.name,
+                self.default is None or self.default.value == "allow",
+                tuple(sorted(self.flood)),
+                **{section: values(section) for section in _SECTIONS},
+            )
         )
 
 
@@ -256,15 +262,28 @@ def _segment(name: str, spec: Any, entry: Entry) -> Segment:
 
 
 def _endpoint(name: str, spec: Any, entry: Entry) -> Endpoint:
-    return Endpoint(name, spec.host, spec.network, dict(spec.labels), spec.weight, where=entry.where)
+    after = None if isinstance(spec.drain, bool) else spec.drain
+    drain = spec.drain is not False
+    return Endpoint(name, spec.host, spec.network, dict(spec.labels), spec.weight, drain, after, entry.where)
 
 
 def _function(name: str, spec: Any, entry: Entry) -> Function:
+    selector = spec.instances if isinstance(spec.instances, Selector) else None
+    named = {} if selector is not None else spec.instances
     instances = {
         key: Instance(key, item.host, item.weight, entry.at("instances", key, key=True))
-        for key, item in spec.instances.items()
+        for key, item in named.items()
     }
-    return Function(name, spec.kind, instances, spec.mode, spec.handover, spec.on_failure, where=entry.where)
+    return Function(
+        name,
+        spec.kind,
+        instances,
+        spec.mode,
+        spec.handover,
+        spec.on_failure,
+        selector,  # what it matches is known when all files are read: see `with_pools`
+        entry.where,
+    )
 
 
 def _chain(name: str, spec: Any, entry: Entry) -> Chain:
@@ -274,7 +293,27 @@ def _chain(name: str, spec: Any, entry: Entry) -> Chain:
 
 
 def _service(name: str, spec: Any, entry: Entry) -> Service:
-    return Service(name, spec.network, spec.selector, tuple(spec.ports), tuple(spec.ip), where=entry.where)
+    health = None
+    if spec.health is not None:
+        probe, interval, misses = spec.health.probe, spec.health.interval, spec.health.misses
+        health = Health(probe.kind, probe.port, probe.path, interval, misses)
+    expose: str | tuple[Party, ...]
+    if isinstance(spec.expose, str):
+        expose = spec.expose
+    else:
+        expose = tuple(_party(item, entry, "expose", index) for index, item in enumerate(spec.expose))
+    return Service(
+        name,
+        spec.network,
+        spec.selector,
+        tuple(spec.ports),
+        tuple(spec.ip),
+        spec.session_affinity,
+        spec.prefer,
+        health,
+        expose,
+        entry.where,
+    )
 
 
 def _classifier(name: str, spec: ClassifierSpec, entry: Entry) -> Classifier:
@@ -291,9 +330,9 @@ def _classifier(name: str, spec: ClassifierSpec, entry: Entry) -> Classifier:
     )
 
 
-def _party(spec: PartySpec, entry: Entry, side: str) -> Party:
+def _party(spec: PartySpec, entry: Entry, *place: str | int) -> Party:
     kind, value = spec.only()
-    return Party(kind, None if kind == "any" else value, entry.at(side, kind))
+    return Party(kind, None if kind == "any" else value, entry.at(*place, kind))
 
 
 _CONVERT: Mapping[str, Callable[[str, Any, Entry], Any]] = {

@@ -204,17 +204,53 @@ class _Checker:
                 f"the handover is for transparent functions, and {function.name!r} is {function.mode}",
                 "remove `handover`, or write `mode: transparent`",
             )
+        path, position = entry.walk("on_failure")
+        if not MODES[function.mode].on_path and path.endswith(".on_failure") and function.on_failure != "open":
+            self.findings.error(
+                position,
+                path,
+                f"function {function.name!r} is a {function.mode}: traffic passes whether it gets its copies or not",
+                "remove `on_failure`, or give it a mode that traffic goes through",
+            )
 
     def chain(self, entry: Entry) -> None:
         chain: Chain = entry.value
         self.functions(entry, "through", chain.through, "chain")
         if isinstance(chain.returns, tuple):
             self.functions(entry, "return", chain.returns, "way back")
+            self.way_back(entry, chain, chain.returns)
+
+    def way_back(self, entry: Entry, chain: Chain, returns: tuple[str, ...]) -> None:
+        """Replies are sent to the addresses of translating functions: to the last one of the way there first."""
+        there = [name for name in chain.through if self.cuts(name)]
+        back = [name for name in returns if self.cuts(name)]
+        for index, name in enumerate(returns):
+            if name in back and name not in chain.through:
+                self.problem(
+                    entry,
+                    ("return", index),
+                    f"function {name!r} changes addresses and is not on the way there: no reply is sent to it",
+                    "leave it out of `return`, or put it into `through`",
+                )
+                return
+        if back and back != there[::-1]:
+            order = ", ".join(there[::-1])
+            wrong = next((name for name, right in zip(back, there[::-1], strict=False) if name != right), back[-1])
+            self.problem(
+                entry,
+                ("return", returns.index(wrong)),
+                f"replies are sent to the addresses of {order}, in this order, and the list says {', '.join(back)}",
+                f"name {order} in this order, or none of them: then the others are met before {there[-1]!r}",
+            )
+
+    def cuts(self, name: str) -> bool:
+        """Whether it is a function that changes addresses."""
+        return name in self.entries["functions"] and MODES[self.entries["functions"][name].value.mode].cuts
 
     def classifier(self, entry: Entry) -> None:
         classifier: Classifier = entry.value
         for side, party in (("from", classifier.source), ("to", classifier.destination)):
-            self.party(entry, side, party)
+            self.party(entry, (side,), party)
         if classifier.then.chain is not None:
             self.known("chains", classifier.then.chain, entry, ("then", "chain"))
         if classifier.after is not None and self.known("functions", classifier.after, entry, ("after",)):
@@ -227,20 +263,23 @@ class _Checker:
                     "name a function that traffic goes through, or give this one another mode",
                 )
 
-    def party(self, entry: Entry, side: str, party: Party) -> None:
-        if party.kind == "service" and side == "from":
+    def party(self, entry: Entry, place: Path, party: Party) -> None:
+        if party.kind == "service" and place != ("to",):
             self.problem(
                 entry,
-                (side, "service"),
+                (*place, "service"),
                 "a service cannot be the source of traffic",
                 "name the host, network or endpoint that connects",
             )
         elif party.kind in ("network", "segment", "endpoint", "service"):
-            self.known(f"{party.kind}s", str(party.value), entry, (side, party.kind))
+            self.known(f"{party.kind}s", str(party.value), entry, (*place, party.kind))
 
     def service(self, entry: Entry) -> None:
         service: Service = entry.value
         self.one_a_family(entry, "ip", service.ips)
+        if not isinstance(service.expose, str):
+            for index, party in enumerate(service.expose):
+                self.party(entry, ("expose", index), party)
         seen: set[tuple[int, str]] = set()
         for index, port in enumerate(service.ports):
             if (port.port, port.protocol) in seen:

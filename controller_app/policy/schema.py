@@ -1,53 +1,39 @@
 """The language of policy files, as pydantic models: what may be written, and nothing more.
 
-That of topology files is in `schema_topology`. The JSON Schemas are generated from both. What a name refers to
-and what fits together is checked by `policy_file`, `references`, `consistency` and `fitting`.
+Who is meant is in `schema_parties`, services are in `schema_services`, topology files in `schema_topology`. The JSON
+Schemas are generated from all of them. What a name refers to and what fits together is checked by `policy_file`,
+`references`, `consistency` and `fitting`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, WrapValidator
 
-from controller_app.model.policy import Selector, ServicePort, Traffic, Verdict
+from controller_app.model.policy import Selector, Traffic, Verdict
 from controller_app.modes import MODES
+from controller_app.policy.schema_parties import PartyField, SelectorField
 from controller_app.policy.schema_parts import (
     NUMBER_OR_TEXT,
     Addresses,
     Either,
+    EitherModel,
     Language,
     Prefix,
     Prefixes,
     one_or_list,
 )
-from controller_app.policy.selectors_grammar import (
-    SelectorError,
-    check_label_key,
-    check_label_value,
-    from_mappings,
-    parse_selector,
-)
-from controller_app.policy.values import (
-    Label,
-    Name,
-    Text,
-    as_text,
-    parse_dscp,
-    parse_limit,
-    parse_service_port,
-    parse_traffic,
-    wrong,
-)
+from controller_app.policy.schema_services import DrainField, ServiceSpec
+from controller_app.policy.selectors_grammar import check_label_key, check_label_value
+from controller_app.policy.values import Label, Name, parse_dscp, parse_limit, parse_traffic, wrong
 from controller_app.policy.yaml_scalars import kind_name
 from controller_app.transports import TRANSPORTS
 
 _TRAFFIC = {"type": "string", "examples": ["tcp/80", "udp/5000-5100", "icmp"]}
 _RATE = {"type": "string", "examples": ["50Mbps"]}
-_PORT = {"type": ["string", "integer"], "examples": ["8080:80/tcp"]}
 TrafficItem = Annotated[Traffic, PlainValidator(parse_traffic), WithJsonSchema(_TRAFFIC)]
-PortItem = Annotated[ServicePort, PlainValidator(parse_service_port), WithJsonSchema(_PORT)]
 _DSCP = {**NUMBER_OR_TEXT, "examples": ["af21", "ef", "cs6", 46]}
 DscpItem = Annotated[int, PlainValidator(parse_dscp), WithJsonSchema(_DSCP)]
 Names = Annotated[list[Name], Field(min_length=1)]
@@ -87,7 +73,7 @@ class EndpointSpec(Language):
     network: Name | None = None
     labels: Annotated[dict[str, Label], AfterValidator(_check_labels)] = Field(default_factory=dict)
     weight: Weight = 1
-    drain: Literal[False] = False
+    drain: DrainField = False
 
 
 class InstanceSpec(Language):
@@ -97,6 +83,27 @@ class InstanceSpec(Language):
     weight: Weight = 1
 
 
+class SelectedSpec(Language):
+    """Instances by selector: the endpoints it matches."""
+
+    selector: SelectorField
+
+
+def _read_instances(
+    value: object, handler: Callable[[object], dict[str, InstanceSpec]]
+) -> dict[str, InstanceSpec] | Selector:
+    """By name, or by selector. An instance may be called selector: then its host is written there."""
+    if not isinstance(value, dict) or "selector" not in value:
+        return handler(value)
+    chosen = value["selector"]
+    if isinstance(chosen, dict) and not {"host", "weight"}.isdisjoint(chosen):
+        return handler(value)
+    if len(value) > 1:
+        others = ", ".join(repr(str(key)) for key in value if key != "selector")
+        raise wrong(f"a selector, and {others} by name", "keep the selector or the names; a selector finds them all")
+    return SelectedSpec.model_validate(value).selector
+
+
 class FunctionSpec(Language):
     """A service function and its instances."""
 
@@ -104,7 +111,12 @@ class FunctionSpec(Language):
     mode: ModeWord = "transparent"
     handover: Literal["label", "original"] = "label"
     on_failure: Literal["closed", "open", "reject"] = "closed"
-    instances: Annotated[dict[Name, InstanceSpec], Field(min_length=1)]
+    if TYPE_CHECKING:
+        instances: dict[str, InstanceSpec] | Selector
+    else:
+        instances: Annotated[
+            dict[Name, InstanceSpec], Field(min_length=1), WrapValidator(_read_instances), EitherModel(SelectedSpec)
+        ]
 
 
 _WAYS_BACK = ("symmetric", "direct")
@@ -133,52 +145,6 @@ class ChainSpec(Language):
     spread: Literal["weight"] = "weight"
 
 
-class ExpressionSpec(Language):
-    """One of Kubernetes' matchExpressions."""
-
-    key: Text
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
-    values: list[Label] = Field(default_factory=list)
-
-
-class SelectorSpec(Language):
-    """A selector written as Kubernetes objects do."""
-
-    matchLabels: dict[str, Label] = Field(default_factory=dict)
-    matchExpressions: list[ExpressionSpec] = Field(default_factory=list)
-
-
-def _read_selector(value: object, handler: Callable[[object], SelectorSpec]) -> Selector:
-    try:
-        text = as_text(value)
-        if isinstance(text, str):
-            return parse_selector(text)
-        if not isinstance(value, dict):
-            raise wrong(
-                f"expected a selector, found {kind_name(value)}", 'write one such as "tier=web, !drained"'
-            )
-        spec = handler(value)
-        return from_mappings(
-            spec.matchLabels,
-            [(item.key, item.operator, tuple(item.values)) for item in spec.matchExpressions],
-        )
-    except SelectorError as error:
-        where = f" (at character {error.offset + 1})" if error.offset else ""
-        raise wrong(
-            f"selector: {error}{where}", 'write one such as "tier=web, release in (a, b), !old"'
-        ) from None
-
-
-if TYPE_CHECKING:
-    SelectorField = Selector
-else:
-    SelectorField = Annotated[
-        SelectorSpec,
-        WrapValidator(_read_selector),
-        Either({"type": "string", "examples": ["tier=web, release in (stable, canary), !drained"]}),
-    ]
-
-
 class SegmentSpec(Language):
     """A part of a network, by prefix or by selector."""
 
@@ -197,44 +163,6 @@ def _read_segment(value: object, handler: Callable[[object], SegmentSpec]) -> Se
 
 
 SegmentItem = Annotated[SegmentSpec, WrapValidator(_read_segment)]
-
-
-class PartySpec(Language):
-    """One side of a classifier: exactly one of these."""
-
-    host: Name | None = None
-    network: Name | None = None
-    segment: Name | None = None
-    endpoint: Name | None = None
-    selector: SelectorField | None = None
-    cidr: Prefix | None = None
-    service: Name | None = None
-    any: Literal[True] | None = None
-
-    def only(self) -> tuple[str, Any]:
-        """The kind that is given, and its value."""
-        return next((kind, getattr(self, kind)) for kind in PARTIES if getattr(self, kind) is not None)
-
-
-PARTIES = ("host", "network", "segment", "endpoint", "selector", "cidr", "service", "any")
-
-
-def _read_party(value: object, handler: Callable[[object], PartySpec]) -> PartySpec:
-    if value == "any":
-        return PartySpec(any=True)
-    if not isinstance(value, dict):
-        raise wrong(
-            f"expected a party, found {kind_name(value)}", "write {host: NAME}, {network: NAME} or any"
-        )
-    party = handler(value)
-    given = [kind for kind in PARTIES if getattr(party, kind) is not None]
-    if len(given) != 1:
-        found = " and ".join(given) if given else "nothing"
-        raise wrong(f"a party is exactly one thing, found {found}", f"write one of {', '.join(PARTIES)}")
-    return party
-
-
-PartyField = Annotated[PartySpec, WrapValidator(_read_party), Either({"const": "any"})]
 
 
 class ThenSpec(Language):
@@ -288,16 +216,6 @@ class ClassifierSpec(Language):
     else:
         then: Annotated[ThenSpec, WrapValidator(_read_then), Either({"enum": list(_ACTIONS)})]
     priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
-
-
-class ServiceSpec(Language):
-    """An address and ports in front of the endpoints a selector matches."""
-
-    network: Name
-    ip: Addresses = Field(default_factory=list)
-    selector: SelectorField
-    ports: Annotated[list[PortItem], Field(min_length=1), *one_or_list(_PORT)]
-    expose: Literal["everyone"] = "everyone"
 
 
 class PolicyFile(Language):

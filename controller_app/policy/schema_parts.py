@@ -27,6 +27,16 @@ class Either:
         return {"anyOf": [self.short, handler(core)]}
 
 
+class EitherModel:
+    """Adds another model to the JSON Schema of a field."""
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self.model = model
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [handler(self.model.__pydantic_core_schema__), handler(core)]}
+
+
 def one_or_list(item: dict[str, Any]) -> tuple[Any, Any]:
     """Annotations of a list that may be written as its only item; `item` is the JSON Schema of one."""
     many = {"type": "array", "items": item, "minItems": 1}

@@ -1,7 +1,8 @@
 """Label selectors in Kubernetes' grammar: `tier=web, release in (stable, canary), !drained`.
 
 Source: k8s.io/apimachinery/pkg/labels (selector.go) and the label syntax of the Kubernetes documentation.
-Numeric comparison (`>`, `<`) is not part of this version.
+Numeric comparison (`>`, `<`) is not part of this version. `a in ()`, which Kubernetes reads as `a=`, is refused: it is
+a list that somebody forgot to fill.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from controller_app.policy.yaml_positions import Document
 from controller_app.policy.yaml_scalars import kind_name
 
 ANY_NAME = "*"  # any key of a mapping, any item of a list
-A_LIST = object()  # among refused values: a list is refused, whatever is in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +25,9 @@ class Absent:
 
 
 ABSENT: tuple[Absent, ...] = (
-    Absent(("endpoints", "*", "drain"), "false", (True,)),
     Absent(("functions", "*", "health"), "up while its ports are up"),
     Absent(("chains", "*", "spread"), "weight", ("cost",)),
     Absent(("chains", "*", "require"), "through, return, transport, stickiness, spread"),
-    Absent(("services", "*", "session_affinity"), "stickiness of the chain"),
-    Absent(("services", "*", "prefer"), "the weights of the endpoints"),
-    Absent(("services", "*", "health"), "up while its port is up"),
-    Absent(("services", "*", "expose"), "everyone", ("internal", A_LIST)),
 )
 
 
@@ -86,8 +80,6 @@ def _visit(
 def _refused(value: Any, refused: tuple[object, ...] | None) -> bool:
     if refused is None:
         return True
-    if isinstance(value, list):
-        return A_LIST in refused
     return any(value is item or (isinstance(value, str) and value == item) for item in refused)
 
 

@@ -24,9 +24,16 @@ MAX_PORT = 65279  # Open vSwitch numbers ports below OFPP_MAX of OpenFlow 1.0 (0
 _MAC = re.compile(r"[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}\Z")
 _TRAFFIC = re.compile(r"(?P<protocol>[a-z0-9]+)(?:/(?P<low>\d{1,6})(?:-(?P<high>\d{1,6}))?)?\Z")
 _SERVICE_PORT = re.compile(r"(?P<port>\d{1,6})(?::(?P<target>\d{1,6}))?(?:[/:](?P<protocol>[A-Za-z]+))?\Z")
-_QUANTITY = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-zµ]+)\Z")
+_QUANTITY = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-zµ/]+)\Z")
 _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+_TIMES = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BITS = {"bps": 1.0, "kbps": 1e3, "mbps": 1e6, "gbps": 1e9, "tbps": 1e12}
+# as other programs write them (tc(8) among them): the units above
+_ALIKE = {
+    f"{scale.lower()}{end}": f"{scale}bps"
+    for scale in ("", "k", "M", "G", "T")
+    for end in ("bit", "bits", "bit/s", "bits/s")
+}
 _DSCP = {
     **{f"cs{n}": 8 * n for n in range(8)},
     **{f"af{n}{drop}": 8 * n + 2 * drop for n in range(1, 5) for drop in range(1, 4)},
@@ -200,6 +207,14 @@ def parse_latency(value: object) -> float:
     return _quantity(value, _SECONDS, "a time with its unit such as 2ms or 50us", zero=True)
 
 
+def parse_duration(value: object, example: str) -> float:
+    """Seconds, a year at most. `example` is one that suits the place, for messages."""
+    time = _quantity(value, _TIMES, f"a time with its unit (ms, s, m, h or d) such as {example}", zero=True)
+    if time > 365 * _TIMES["d"]:
+        raise wrong(f"{text_of(value, 'a time')} is more than a year", f"write a shorter time such as {example}")
+    return time
+
+
 def parse_bandwidth(value: object) -> float:
     """Bits per second."""
     return _quantity(value, _BITS, "a rate with its unit such as 10Gbps or 100Mbps", zero=False)
@@ -207,7 +222,12 @@ def parse_bandwidth(value: object) -> float:
 
 def parse_limit(value: object) -> float:
     """Bits per second that a meter can hold: OpenFlow 1.3 counts them in kbit/s, in 32 bits."""
-    rate = _quantity(value, _BITS, "a rate with its unit such as 50Mbps", zero=False)
+    rate = _quantity(value, _BITS, "a rate with its unit such as 50Mbps", zero=True)
+    if rate == 0:
+        raise wrong(
+            f"{text_of(value, 'a rate')} lets nothing through, and a limit is above zero",
+            "write 1kbps or more, or `then: deny` where nothing is to pass",
+        )
     if rate < 1e3:
         raise wrong(f"{text_of(value, 'a rate')} is less than a meter can hold", "write 1kbps or more")
     if rate >= 2**32 * 1e3:
@@ -233,7 +253,9 @@ def _quantity(value: object, units: dict[str, float], expected: str, *, zero: bo
     found = _QUANTITY.match(text)
     factor = units.get(found["unit"].lower()) if found else None
     if not found or factor is None:
-        raise wrong(f"{text!r} is not {expected.split(' such')[0]}", f"write {expected}")
+        unit = _ALIKE.get(found["unit"].lower()) if found and units is _BITS else None
+        remedy = f"did you mean {found['number']}{unit}?" if found and unit else f"write {expected}"
+        raise wrong(f"{text!r} is not {expected.split(' such')[0]}", remedy)
     # Divided rather than multiplied below one, so that 2ms is the float 0.002 and not its neighbour.
     number = float(found["number"])
     result = number * factor if factor >= 1 else number / round(1 / factor)

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 from controller_app.discovery.hosts import mac_number
 from controller_app.discovery.ports import FIRST_RESERVED_PORT, PortId, SendFrame
-from controller_app.discovery.refusals import Expired, Refused, TooBig, Why, addresses, answer
+from controller_app.discovery.refusals import Closed, Expired, Refused, TooBig, Why, addresses, answer
 from controller_app.model.allocation import Allocation
 from controller_app.model.flow import SubField
-from controller_app.model.policy import Policy
+from controller_app.model.policy import Policy, Tenant
 from controller_app.model.topology import IPAddress, IPNetwork, Topology
 from controller_app.openflow.decode import PacketIn
 from controller_app.pipeline.cookies import is_ours
@@ -29,7 +29,8 @@ from controller_app.runtime.computed import Computed
 from controller_app.transports import TRANSPORTS
 
 # Which table sends a packet up for what
-REFUSING = frozenset(("classify", "choose", "reject"))
+REFUSING = frozenset(("classify", "choose", "reject", "stray"))
+ARRIVED = frozenset(("translate", "stray"))  # the packet came from a link, and the zone is the receiver's by now
 EXPIRING = frozenset(("translate",))
 FITTING = frozenset(("fits", "too-big"))
 INVALID_TTL = 2  # OFPR_INVALID_TTL: the switch itself says why
@@ -133,7 +134,7 @@ class Answers:
         gateway = self._gateway(ends[0], place)
         why: Why | None = None
         if kind == "refused":
-            why = Refused(gateway)
+            why = Closed() if self._of_services(ends[1], place.tenant) else Refused(gateway)
         elif kind == "expired":
             why = None if gateway is None else Expired(gateway)
         elif (mtu := self._mtu(packet)) is not None:
@@ -164,8 +165,8 @@ class Answers:
 
     def _port(self, switch: str, packet: PacketIn) -> int | None:
         """The host port it came in by: as told or, where that was overwritten, the one its zone belongs to."""
-        if TABLE_NAMES.get(packet.table) in EXPIRING:
-            return None  # it came from a link, and the zone is the receiver's by now
+        if TABLE_NAMES.get(packet.table) in ARRIVED:
+            return None
         told = packet.fields.get("in_port")
         if told is not None and 0 < told < FIRST_RESERVED_PORT:
             return told
@@ -186,6 +187,11 @@ class Answers:
         own = [n for n in tenant.networks.values() if any(ip in subnet for subnet in n.subnets)]
         own += [n for n in tenant.networks.values() if n.name == place.network]
         return next((gateway for n in own for gateway in n.gateways if gateway.version == ip.version), None)
+
+    def _of_services(self, ip: IPAddress, tenant: str | None) -> bool:
+        """Is it an address for services? Whoever may not reach one hears no more than where there is none."""
+        networks = self.policy.tenants.get(tenant or "", Tenant()).networks.values()
+        return any(ip in subnet for network in networks if network.kind == "service" for subnet in network.subnets)
 
     def _mtu(self, packet: PacketIn) -> int | None:
         """The largest IP packet that every link takes with what the packet's transport adds."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from controller_app.discovery.discovery import Declared, Discovery
 from controller_app.discovery.hosts import FoundHost
@@ -27,11 +28,14 @@ from controller_app.pipeline.cookies import is_ours
 from controller_app.pipeline.tables import GATEWAY_MAC, NUMBER
 from controller_app.reconcile.plan import Plan, plan
 from controller_app.runtime.answering import Teller, kind_of
+from controller_app.runtime.checking import Checking
 from controller_app.runtime.computed import Computed
 from controller_app.runtime.conversation import THROUGH_PIPELINE, Conversation
 from controller_app.runtime.expectations import expectations
 from controller_app.runtime.hashing import HashChoice
 from controller_app.runtime.intent import Intent
+from controller_app.runtime.resolving import Resolver, is_question
+from controller_app.runtime.service_stats import ServiceStats
 from controller_app.store.interface import Store, StoreError
 
 LOG = logging.getLogger(__name__)
@@ -45,7 +49,7 @@ RETRY = 5.0  # seconds until a network that could not be computed, for a fault o
 
 class Conductor:
     """One controller's work. `discovering`: hosts a policy names may still turn up. Without `symmetric_hash` the
-    switches' own hash is not used, whatever they show of it."""
+    switches' own hash is not used, whatever they show of it. `wall` gives seconds since 1970."""
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class Conductor:
         observe_links: bool = True,
         discovering: bool = False,
         symmetric_hash: bool = True,
+        wall: Callable[[], float] | None = None,
     ) -> None:
         """Computes and verifies the first state at once: PolicyError when that fails, so nothing starts with a
         policy that cannot work."""
@@ -64,13 +69,16 @@ class Conductor:
         self.intent = intent
         self.problem: str | None = None  # why the newest network could not be computed, if so
         self.notices: list[str] = []
-        self._clock = clock
+        self._clock, self._wall = clock, wall or clock
         self._declared = declared
         self._discovering = discovering
         self._discovery = Discovery(key, GATEWAY_MAC, observe_links)
         self._conversations: dict[int, Conversation] = {}
         self.hashing = HashChoice(symmetric_hash)
         self.teller = Teller()
+        self.checking = Checking(key, store.drains(), clock(), self._wall())
+        self.stats = ServiceStats()
+        self.resolver = Resolver()
         self._listeners: list[Callable[[str, decode.PacketIn], bool]] = []
         self._merged = Merged(declared)
         self._revision = -1  # of discovery, when it was last looked at
@@ -85,6 +93,7 @@ class Conductor:
         self._save_problem: str | None = None
         self._declare(intent.policy, store.allocation())
         self._discovery.restore(_stored_hosts(store))
+        self._do(self.checking.follow(intent.policy, clock(), self._wall()))
         self._merge()
         self._computed: Computed | None = None
         self._computed = self._first(intent.policy, store.allocation())
@@ -176,7 +185,7 @@ class Conductor:
     def redeclare(self, declared: Topology, intent: Intent, wall: float) -> tuple[Diagnostic, ...]:
         """Take another declared topology and intent, as one change; answers the warnings. Raises PolicyError,
         and changes nothing, when they do not fit each other."""
-        merged = merge(declared, self._discovery.observed())
+        merged = self._without_unready(merge(declared, self._discovery.observed()))
         warnings = intent.check(merged.topology, self._discovering)
         computed = self._compile(intent.policy, merged.topology)
         computed.verify()
@@ -243,6 +252,9 @@ class Conductor:
         if self.computed.portable != self.hashing.portable and self._due is None and self._retry is None:
             self._due = now
         self._do(self._discovery.tick(now))
+        talks = ((self.name_of(dpid), conversation) for dpid, conversation in self._conversations.items())
+        self._do(self.checking.tick(now, self._wall(), talks))
+        self.stats.tick(now, self._conversations, self.computed)
         self._after(now, self._conversations.values())
         if now >= self._save_at:
             self._save_at = now + SAVE_INTERVAL
@@ -276,8 +288,15 @@ class Conductor:
         if self._discovery.hosts_revision != self._saved_hosts:
             self.store.save_hosts([h.to_json() for h in self._discovery.observed().hosts if not h.declared])
             self._saved_hosts = self._discovery.hosts_revision
+        if self.checking.drains.unsaved:
+            self.store.save_drains(self.checking.drains.stored())
+            self.checking.drains.unsaved = False
 
     # -- inside --------------------------------------------------------------------------------------------
+
+    def _without_unready(self, merged: Merged) -> Merged:
+        """The network without the providers that checks and drains take out."""
+        return replace(merged, topology=replace(merged.topology, unready=self.checking.unready))
 
     def _first(self, policy: Policy, allocation: Allocation) -> Computed:
         """The state to start with, verified. Raises PolicyError."""
@@ -306,7 +325,14 @@ class Conductor:
         if kind_of(packet) is not None:
             self._do(self.teller.tell(self.computed, self.name_of(dpid), packet, now))
             return
+        taken, effects = self.checking.packet(dpid, packet, now, self._wall())
+        self._do(effects)
+        if taken:
+            return
         in_port = packet.fields.get("in_port")
+        if in_port is not None and is_question(packet):
+            self._do(self.resolver.tell(self.computed, PortId(dpid, in_port), packet, now))
+            return
         if in_port is not None and is_ours(packet.cookie):
             self._do(self._discovery.frame(PortId(dpid, in_port), packet.data, now))
 
@@ -331,7 +357,7 @@ class Conductor:
     def _merge(self) -> None:
         self._revision = self._discovery.revision
         self._merged_hosts = self._discovery.hosts_revision
-        merged = merge(self._declared, self._discovery.observed())
+        merged = self._without_unready(merge(self._declared, self._discovery.observed()))
         for problem in merged.problems:
             if problem not in self._merged.problems:
                 self.notices.append(problem)
@@ -340,7 +366,8 @@ class Conductor:
     def _after(self, now: float, touched: Iterable[Conversation] = ()) -> None:
         """What may follow from any event: a new network to compute, confirmed switches, words to say.
         `touched` are the switches it may have changed something for."""
-        if self._revision != self._discovery.revision and self._due is None:
+        changed = self._revision != self._discovery.revision
+        if (changed or self.checking.unready is not self._merged.topology.unready) and self._due is None:
             self._due = now + self._pause
         if self._retry is not None and now >= self._retry and self._due is None:
             self._due = now
@@ -400,6 +427,7 @@ class Conductor:
         now = self._clock()
         self._unsaved = self._unsaved or computed.allocation != self.computed.allocation
         self._computed = computed
+        self._do(self.checking.aim(computed, now, self._wall()))
         by_dpid = computed.topology.by_dpid
         for dpid, conversation in self._conversations.items():
             switch = by_dpid.get(dpid)

@@ -68,6 +68,7 @@ class Runtime:
                 settings.observe_links,
                 discovering=not settings.topology,
                 symmetric_hash=settings.symmetric_hash,
+                wall=time.time,
             )
             for warning in intent.check(self._conductor.topology, discovering=not settings.topology):
                 LOG.warning("%s", warning)
@@ -82,7 +83,7 @@ class Runtime:
         self._store = store
         self._queue: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._dropped = 0  # frames, since the start; written by os-ken's thread, read by ours
-        self._dropped_said = 0
+        self._dropped_said = self._dropped_seen = 0
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
 
@@ -202,6 +203,9 @@ class Runtime:
                 LOG.exception("an event could not be dealt with")
 
     def _tick(self) -> None:
+        if self._dropped != self._dropped_seen:
+            self._dropped_seen = self._dropped
+            self._conductor.checking.lossy(time.monotonic())
         self._conductor.tick()
         if self._dropped != self._dropped_said and self._queue.qsize() < MAX_WAITING // 2:  # said once a flood
             LOG.warning("%d frames of hosts were dropped: too many at once", self._dropped - self._dropped_said)

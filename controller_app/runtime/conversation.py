@@ -22,6 +22,7 @@ from controller_app.reconcile.changes import (
     PutGroup,
     PutMeter,
 )
+from controller_app.runtime.flow_questions import FlowQuestions
 from controller_app.runtime.probing import Facts, Probe
 from controller_app.runtime.refused import Refused, reason
 
@@ -39,6 +40,7 @@ class Conversation:
         self.foreign_flows = 0
         self.sent_changes = 0  # rules sent since the start
         self.refused = Refused()
+        self.questions = FlowQuestions(self._next_xid)
         self._probe = Probe(self._next_xid)
         self._send: Callable[[bytes], None] | None = None
         self._xid = _FIRST_XID
@@ -69,6 +71,7 @@ class Conversation:
         """The connection is gone."""
         self._send = None
         self._audit = self._change = None
+        self.questions.forget()
         self._step(rec.Lost(), now)
 
     def want(self, state: SwitchState, now: float) -> None:
@@ -86,7 +89,7 @@ class Conversation:
         """An answer of the switch: multipart, barrier, bundle or error. Those to others are passed over."""
         try:
             kind, xid = decode.header(raw).kind, decode.header(raw).xid
-            if self._probe.told(raw, xid):
+            if self._probe.told(raw, xid) or self.questions.told(raw, xid):
                 return
             if kind == decode.ERROR:
                 self._error(decode.error_message(raw), now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path, PurePath
 
 from controller_app.model.policy import Policy
@@ -32,6 +33,17 @@ class Intent:
         policy = self.stored.get(name)
         return None if policy is None else policy.text
 
+    def owner(self, tenant: str, section: str, name: str) -> str | None:
+        """The policy that declares an object (`section`: networks, endpoints, services, ...); None where none does."""
+        declared = self.policy.tenants.get(tenant)
+        found = None if declared is None else getattr(declared, section).get(name)
+        return None if found is None else self._sources.get(found.where.file)
+
+    @cached_property
+    def _sources(self) -> dict[str | None, str]:
+        """What positions name -> the policy."""
+        return {source_name(policy): name for name, policy in self.stored.items() if policy.text is not None}
+
     def put(self, texts: Mapping[str, str]) -> Intent:
         """With policies added or replaced, by name. Raises PolicyError when all together make no policy."""
         stored = dict(self.stored)
@@ -55,14 +67,21 @@ class Intent:
         return (*self.warnings, *found)
 
 
+def source_name(policy: StoredPolicy) -> str | None:
+    """What positions in a policy name: its file as long as the text is the file's. None where there is no text."""
+    if policy.text is None:
+        return None
+    as_read = policy.file and digest(policy.text) == policy.file_digest
+    return policy.file if as_read else policy.name
+
+
 def build(stored: Mapping[str, StoredPolicy]) -> Intent:
     """All policies as one. Raises PolicyError with every problem of any of them."""
     texts: dict[str, str] = {}
     for policy in stored.values():
-        if policy.text is not None:
-            # Positions name the file as long as the text is the file's.
-            as_read = policy.file and digest(policy.text) == policy.file_digest
-            texts[policy.file if as_read else policy.name] = policy.text
+        name = source_name(policy)
+        if name is not None and policy.text is not None:
+            texts[name] = policy.text
     loaded = parse_policy(texts)
     return Intent(dict(stored), loaded.policy, loaded.warnings)
 

@@ -63,5 +63,11 @@ class Store(Protocol):
     def save_hosts(self, hosts: Sequence[Mapping[str, Any]]) -> None:
         """Keep the hosts seen."""
 
+    def drains(self) -> dict[str, float]:
+        """Since when endpoints drain: "TENANT/ENDPOINT" -> seconds since 1970."""
+
+    def save_drains(self, drains: Mapping[str, float]) -> None:
+        """Keep since when endpoints drain."""
+
     def close(self) -> None:
         """Let go of it."""

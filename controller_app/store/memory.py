@@ -17,6 +17,7 @@ class MemoryStore:
         self._revisions: list[Revision] = []
         self._allocation = Allocation()
         self._hosts: list[dict[str, Any]] = []
+        self._drains: dict[str, float] = {}
 
     def policies(self) -> dict[str, StoredPolicy]:
         return dict(self._policies)
@@ -40,6 +41,12 @@ class MemoryStore:
 
     def save_hosts(self, hosts: Sequence[Mapping[str, Any]]) -> None:
         self._hosts = [dict(host) for host in hosts]
+
+    def drains(self) -> dict[str, float]:
+        return dict(self._drains)
+
+    def save_drains(self, drains: Mapping[str, float]) -> None:
+        self._drains = dict(drains)
 
     def close(self) -> None:
         """Nothing to let go of."""

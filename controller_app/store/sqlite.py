@@ -111,6 +111,13 @@ class SqliteStore:
     def save_hosts(self, hosts: Sequence[Mapping[str, Any]]) -> None:
         self._write("hosts", list(hosts))
 
+    def drains(self) -> dict[str, float]:
+        found = self._read("drains") or {}
+        return {str(place): float(since) for place, since in found.items()}
+
+    def save_drains(self, drains: Mapping[str, float]) -> None:
+        self._write("drains", dict(drains))
+
     def close(self) -> None:
         self._db.close()
 

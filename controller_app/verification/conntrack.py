@@ -1,6 +1,6 @@
 """Connection tracking as a value: what is remembered goes in, what is remembered then comes out.
 
-What is modelled: entries per zone, their two directions, mark and label, destination translation and its
+What is modelled: entries per zone, their two directions, mark and label, translation of either address and its
 reverse, the client's port moved aside where a translated tuple is taken, and that a SYN/ACK opens nothing. A
 connection never ends here, TCP's other states are not followed, and an ICMP error is invalid. Sources:
 ovs-actions(7), "The ct Action"; ovs-fields(7), "Connection Tracking Fields"; lib/conntrack.c.
@@ -146,8 +146,10 @@ def track(connections: Connections, place: Place, packet: Packet, *, commit: boo
 def _new(connections: Connections, place: Place, seen: Tuple, nat: Nat | None) -> Connection:
     if nat is None or nat.address is None:
         return Connection(seen, seen.reverse())
-    port = seen.dport if nat.port is None else nat.port
-    sent = seen._replace(destination=nat.address, dport=port)
+    if nat.source:
+        sent = seen._replace(source=nat.address, sport=seen.sport if nat.port is None else nat.port)
+    else:
+        sent = seen._replace(destination=nat.address, dport=seen.dport if nat.port is None else nat.port)
     while connections.find(place, sent.reverse()) is not None and sent.sport < 0xFFFF:
         sent = sent._replace(sport=sent.sport + 1)
     return Connection(seen, sent.reverse())

@@ -9,9 +9,8 @@ of its own (`branch`), and what a translating function sends on is another packe
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
-from controller_app.balancing.selectors import matches
 from controller_app.model.allocation import Allocation
 from controller_app.model.policy import Chain, Classifier, Policy, Service, Tenant
 from controller_app.model.topology import IPAddress, Topology
@@ -29,6 +28,7 @@ from controller_app.verification.rulings import (
     rule,
     veiling,
 )
+from controller_app.verification.serving import may_ask, nearest, willing
 from controller_app.verification.stations import Station, modes, owner, stations, usable_functions
 
 
@@ -96,6 +96,13 @@ class Evaluator:
         return stations(self._tenancy.policy, self._topology)
 
     @cached_property
+    def _translating(self) -> dict[str, str]:
+        """Host -> the translating function that it is an instance of."""
+        return {instance.host: function.name for tenant in self._tenancy.policy.tenants.values()
+                for function in tenant.functions.values() if modes()[function.mode].cuts
+                for instance in function.instances.values()}
+
+    @cached_property
     def members(self) -> dict[str, tuple[str, str | None]]:
         """Host -> (tenant, network) of everything that sends packets of its own (by its first arm)."""
         found: dict[str, tuple[str, str | None]] = {}
@@ -105,11 +112,19 @@ class Evaluator:
 
     def evaluate(self, packet: Packet, source: str, out_of: str | None = None) -> Expectation:
         """What must become of an IP packet that this host sends (or, for a service's reply, with the address
-        of the service already put back). out_of: the translating function that it is an instance of."""
+        of the service already put back). out_of: the translating function that it is an instance of, where the packet
+        came out of that for somebody else. What such a function sends for itself looks the same, and falls to the
+        classifiers after it as well."""
         tenant = self._tenancy.tenant(self.members[source][0])
         targets, service = self._targets(tenant, packet, source)
-        ruling = rule(self.extents(tenant.name), packet, out_of)
-        return self._with(self._expected(tenant, ruling, packet, self._exempt(tenant, packet)), targets, service)
+        ends = addresses(packet)
+        own = ends is not None and self.owner(tenant.name, ends[0]) == source
+        # what it sends on has its own address; only answers get the sender's back
+        ruling = rule(self.extents(tenant.name), packet, None if own else out_of)
+        wanted = self._expected(tenant, ruling, packet, self._exempt(tenant, packet))
+        if out_of is None and source in self._translating:
+            wanted = self.branch(tenant.name, self._translating[source], packet) or wanted
+        return self._with(wanted, targets, service)
 
     def branch(self, tenant: str, function: str, packet: Packet) -> Expectation | None:
         """What must become of what comes out of a function, where a classifier says so; without targets.
@@ -155,15 +170,12 @@ class Evaluator:
         return {ip: service for service in found.services.values()
                 for ip in self._tenancy.service_ips(found, service)}
 
-    def providers(self, tenant: str, service: Service) -> tuple[str, ...]:
-        """The hosts that may answer for a service: chosen by their labels, of some weight, and with an
-        address of every IP version the service has."""
+    def providers(self, tenant: str, service: Service, source: str) -> tuple[str, ...]:
+        """The hosts that may answer a host's new connections to a service."""
         party = self._tenancy.tenant(tenant)
         versions = {ip.version for ip in self._tenancy.service_ips(party, service)}
-        return tuple(endpoint.host for endpoint in party.endpoints.values()
-                     if matches(service.selector, endpoint.labels) and endpoint.host in self.members
-                     and endpoint.weight > 0
-                     and versions <= {ip.version for ip in self._topology.hosts[endpoint.host].ips})
+        found = [each for each in willing(party, service, self._topology, versions) if each.host in self.members]
+        return tuple(endpoint.host for endpoint in nearest(service, found, source, self._topology))
 
     def station(self, tenant: str, address: IPAddress) -> Station | None:
         """Who has an address: the station itself, or the uplink with the longest prefix around it."""
@@ -186,30 +198,33 @@ class Evaluator:
         if spared:
             found = [*found, Expectation(tenant.name, "allow")]
         elif is_fragment(packet):
-            return self._of_fragment(tenant, packet, found)
+            return self._of_fragment(tenant, packet, found, len(found) == len(said))
         if is_icmp_error(packet) and (ruling.unsaid or found[-1].areas):
             found.append(Expectation(tenant.name, "allow"))
         if len(found) == 1:
             return replace(found[0], conflict=ruling.conflict)
         return replace(found[0], alternatives=tuple(found))
 
-    def _of_fragment(self, tenant: Tenant, packet: Packet, meant: list[Expectation]) -> Expectation:
+    def _of_fragment(self, tenant: Tenant, packet: Packet, meant: list[Expectation], sure: bool) -> Expectation:
         """What is right whatever it is a fragment of: nothing gets through where something is refused or chains
         differ; the chain where all else is allowed. Where nothing is sure it may be dropped as well, or go through
-        a chain that fragments from the same sender to others have to take."""
+        a chain that fragments from the same sender to others have to take. sure: it is in the first, as it shows."""
         refusal = next((each for each in meant if each.refused), None)
         chains = {(each.order, each.reversed): each for each in meant if each.verdict == "chain"}
         if refusal is not None or len(chains) > 1:
             return Expectation(tenant.name, "deny", (refusal or meant[0]).classifier)
         right = next(iter(chains.values()), meant[0])
+        # A mark is for packets that surely are the classifier's.
+        first = meant[0]
+        alike = (first.verdict, first.order, first.reversed) == (right.verdict, right.order, right.reversed)
+        right = first if sure and alike else replace(right, dscp=None)
         veiled = [self._decided(tenant, extent) for extent in self.extents(tenant.name)
                   if veiling(extent, packet) and from_source(extent, packet)]
         if not veiled:
             return right
-        others = [each for each in veiled if each.verdict == "chain" and not chains]
+        others = [replace(each, dscp=None) for each in veiled if each.verdict == "chain" and not chains]
         dropped = Expectation(tenant.name, "deny", right.classifier)
-        # A mark is for packets that surely are the classifier's.
-        return replace(right, alternatives=(right, replace(right, dscp=None), *others, dropped))
+        return replace(right, alternatives=(right, *others, dropped))
 
     def _decided(self, tenant: Tenant, winner: Extent) -> Expectation:
         decision, classifier = winner.decision, winner.classifier
@@ -262,11 +277,13 @@ class Evaluator:
         address = ends[1]
         service = self.service_ips(tenant.name).get(address)
         if service is not None:
+            if not may_ask(tenant, service, partial(self._tenancy.party, tenant), ends[0]):
+                return (), service
             sides = ports(packet)
             name = {number: text for text, number in PROTOCOLS.items()}.get(packet["ip_proto"])
             for port in service.ports:
                 if sides is not None and port.protocol == name and port.port == sides[1]:
-                    hosts = self.providers(tenant.name, service)
+                    hosts = self.providers(tenant.name, service, source)
                     return tuple(Target(host, own, port.target, True) for host in hosts
                                  if (own := self._own_address(host, address.version)) is not None), service
             return (), service

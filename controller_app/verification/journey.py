@@ -54,8 +54,9 @@ class Journey:
     """What was found of one fate. `wanted` counts for what is left of the way: `left` are the functions still to be
     met, `frame` is what the last sender wrote. `over`: nothing is expected of the rest. `strayed`: it came to where
     it should not be, and was not followed further. `unsure`: nothing says its further way. `branched`: a classifier
-    for what comes out of a function took it elsewhere. `legs`: what was wanted of each of the packets that it was,
-    one more with each translation."""
+    for what comes out of a function took it elsewhere; `forgetful`: and that to a chain of stickiness none, from or
+    through functions that lose labels, so that its receiver is chosen by the hash alone. `legs`: what was wanted of
+    each of the packets that it was, one more with each translation."""
 
     wanted: Expectation
     frame: Packet
@@ -67,6 +68,7 @@ class Journey:
     strayed: bool = False
     unsure: bool = False
     branched: bool = False
+    forgetful: bool = False
     legs: list[Expectation] = field(default_factory=list)
 
 
@@ -97,6 +99,12 @@ class Guide:
                 return journey
         self._taps(journey)
         return journey
+
+    def losing(self, tenant: str) -> set[str]:
+        """The functions of a tenant that do not give labels back."""
+        return {member.function for member in self.functions.values()
+                if member.tenant == tenant
+                and (member.handover == "original" or not modes()[member.mode].brings_label)}
 
     def name(self, host: str | None) -> str:
         """A function's name for people."""
@@ -151,11 +159,16 @@ class Guide:
             journey.unsure = itself and journey.wanted.classifier is not None and not journey.wanted.mirrored
             again = self.evaluator.evaluate(journey.frame, visit.host, member.function)
             journey.wanted, journey.left = again, _rest(again.order, member.function)
-            journey.frame = _marked(journey.frame, again)
             journey.legs.append(again)
         branch = self.evaluator.branch(member.tenant, member.function, journey.frame)
-        if branch is not None:
+        if branch is None:
+            if visit.translated:
+                journey.frame = _marked(journey.frame, journey.wanted)
+        else:
             journey.branched = True
+            remembered = branch.chain is None or branch.chain.stickiness == "connection"
+            losing = self.losing(member.tenant).intersection((member.function, *branch.functions))
+            journey.forgetful |= not remembered and bool(losing)
             journey.unsure |= bool(branch.alternatives)
             journey.wanted = _towards(branch, journey.wanted)
             journey.left = branch.order

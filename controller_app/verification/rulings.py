@@ -35,8 +35,8 @@ _NAMES = {number: name for name, number in PROTOCOLS.items()}
 @dataclass(frozen=True, slots=True)
 class Ruling:
     """What a packet falls to: nothing (the default counts), one extent, or one of several where the packet does
-    not tell which; `unsaid` where it may be the default as well. `conflict` holds classifiers of which none comes
-    first."""
+    not tell which (of a fragment the one it surely is in comes first); `unsaid` where it may be the default as well.
+    `conflict` holds classifiers of which none comes first."""
 
     winners: tuple[Extent, ...] = ()
     unsaid: bool = False
@@ -195,7 +195,7 @@ def _of_fragment(found: list[Extent], packet: Packet) -> Ruling:
     first = _first(sure)
     level = max((extent.level for extent in sure), default=None)
     possible = [extent for extent in found if hidden(extent, packet) and (level is None or extent.level >= level)]
-    return Ruling(_distinct([*possible, *first.winners]), not sure, first.conflict)
+    return Ruling(_distinct([*first.winners, *possible]), not sure, first.conflict)
 
 
 def from_source(extent: Extent, packet: Packet) -> bool:
@@ -206,6 +206,8 @@ def from_source(extent: Extent, packet: Packet) -> bool:
 
 def veiling(extent: Extent, packet: Packet) -> bool:
     """Whether an extent asks for anything that fragments like this one, of whatever protocol in IPv6, do not show."""
+    if extent.dscp and packet.get("ip_dscp", 0) not in extent.dscp:
+        return False
     return hidden(extent, packet) or bool(is_fragment(packet) and extent.traffic and packet["eth_type"] == IPV6)
 
 

@@ -29,7 +29,6 @@ from controller_app.verification.packet import (
     reply_to,
 )
 from controller_app.verification.players import players
-from controller_app.verification.stations import modes
 from controller_app.verification.walk import ALL_SLOTS, Fate, Network, Walk, walk_from
 from controller_app.verification.wrapping import tag_of, wrapped
 
@@ -220,12 +219,14 @@ class Checker:
         sticky = wanted.service is not None
         if wanted.chain is not None:
             sticky = wanted.chain.stickiness == "connection"
+        sticky = sticky and not self.judge.follow(wanted, packet, fate).forgetful
         found: list[Finding] = []
         connections = walk.connections
         # Where the edges remember, the way back must not depend on the hash. A connection that starts in the
         # direction of replies is no reply to anything: there each edge chooses, by the same hash.
         anew = sticky and not wanted.reversed and self._remembered(expected, through)
-        slots, hashes = (ALL_SLOTS, None) if anew else (walk.slots_of(answer), walk.hashes)
+        # Edges hash a service's reply with the service's address put back.
+        slots, hashes = (ALL_SLOTS, None) if anew else (walk.slots_of(seen), walk.hashes)
         for back in walk_from(self.network, answer, fate.host, arm=fate.arm, connections=connections, slots=slots,
                               hashes=hashes):
             problems = self.judge.problems(expected, seen, back)
@@ -255,10 +256,7 @@ class Checker:
         """Whether every function on a reply's way that loses labels can have remembered its connection: one that met
         nothing of it has only the hash for a SYN/ACK, which conntrack does not open a connection for."""
         known = {self.judge.functions[host].function for host in met}
-        losing = {member.function for member in self.judge.functions.values()
-                  if member.tenant == expected.tenant
-                  and (member.handover == "original" or not modes()[member.mode].brings_label)}
-        return not (losing & set(expected.functions)) - known
+        return not (self.judge.losing(expected.tenant) & set(expected.functions)) - known
 
     def _differs(self, wanted: Expectation, packet: Packet, fate: Fate, expected: Expectation, seen: Packet,
                  returned: Fate) -> bool:

@@ -135,6 +135,17 @@ def test_in_one_network_the_other_host_seems_to_say_it(answers: Answers) -> None
     assert told(answers.to("s1", packet_in("reject", sent, tenant=1)))[2].src == "02:00:00:00:00:12"
 
 
+def test_addresses_for_services_answer_like_closed_ports(topology: Topology) -> None:
+    pool = BLUE.replace("endpoints:", "  vips: {subnet: 100.1.1.0/24, kind: service}\nendpoints:")
+    answers = Answers(parse_policy({"blue.yaml": pool, "red.yaml": RED}).policy, topology, ALLOCATION)
+    sent = frame(UDP(dport=53), "10.1.0.1", "100.1.1.9", "h2")
+    error = told(answers.to("s1", packet_in("reject", sent, tenant=1, zone=5)))[2]
+    assert (error[IP].src, error[ICMP].type, error[ICMP].code) == ("100.1.1.9", 3, 3)
+    red = frame(UDP(dport=53), "10.1.0.1", "100.1.1.9", "t2", mac="02:00:00:00:00:13")  # has no services
+    error = told(answers.to("s2", packet_in("reject", red, tenant=2, zone=7)))[2]
+    assert (error[IP].src, error[ICMP].code) == ("10.1.0.1", 13)
+
+
 def test_someone_behind_an_uplink(answers: Answers) -> None:
     sent = frame(TCP(flags="S"), "203.0.113.9", "10.1.0.1", "h1", mac="02:00:00:00:00:15")
     dpid, port, answer = told(answers.to("s2", packet_in("reject", sent, tenant=1, zone=9)))

@@ -21,7 +21,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from controller_app.discovery.refusals import Expired, Refused, TooBig, Why, answer
+from controller_app.discovery.refusals import Closed, Expired, Refused, TooBig, Why, answer
 
 SENDER, TELLER = 0x02_00_00_00_00_11, 0x0A_00_00_00_00_01
 GATEWAY, GATEWAY6 = ip_address("10.0.0.254"), ip_address("fd00::fe")
@@ -112,6 +112,15 @@ def test_other_protocols_hear_that_it_is_prohibited() -> None:
     assert bytes(error[ICMPv6DestUnreach].payload)[: len(bytes(sent6))] == bytes(sent6)
     # without a gateway the destination says it
     assert told(eth(ip() / ICMP()), Refused())[IP].src == "10.1.0.9"
+
+
+def test_where_nobody_listens_the_address_itself_says_so() -> None:
+    error = told(eth(ip() / UDP(dport=53)), Closed())
+    assert (error[IP].src, error[ICMP].type, error[ICMP].code) == ("10.1.0.9", 3, 3)
+    error = told(eth(ip6() / UDP(dport=53)), Closed())
+    assert (error[IPv6].src, error[ICMPv6DestUnreach].code) == ("fd01::9", 4)
+    assert told(eth(ip() / TCP(flags="S")), Closed())[TCP].flags == "RA"
+    assert told(eth(ip() / ICMP()), Closed())[ICMP].code == 13
 
 
 def test_time_exceeded_and_too_big() -> None:

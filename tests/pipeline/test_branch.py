@@ -35,7 +35,6 @@ chains:
   plain: {through: [fw], stickiness: none}
   deep: {through: [dpi], stickiness: none}
   only: {through: [rt], stickiness: none}
-  back: {through: [fw], stickiness: none, return: RETURN}
   walk: {through: [rt, fw], stickiness: none}
 classifiers:
 """
@@ -94,11 +93,6 @@ def test_an_explicit_way_back() -> None:
     assert again(without, "s3", "n1", ip_packet(W1, H1, "tcp", 80, 5)) == "allow"
     direct = lab(CLIENT_TO_WEB.replace("CHAIN", "cut"), returns="direct")
     assert direct.decided("s4", ip_packet(W1, NAT, "tcp", 80, 5)) == "allow"
-
-
-def test_a_way_back_with_a_translation_of_its_own_is_refused() -> None:
-    with pytest.raises(PolicyError, match="on the way back and not on the way there"):
-        lab(CLIENT_TO_WEB.replace("CHAIN", "plain").replace("plain", "back"), returns="[dpi, nat, fw]")
 
 
 def test_two_chains_that_part_after_the_same_function_need_an_order() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import examples
 import pytest
+import service_examples
 from hypothesis import given
 from hypothesis import strategies as st
 from more_examples import FIREWALL, NAT, ORIGINAL, ROUTED, SPEAKER, TAP, both, hosts, marked
@@ -29,6 +30,7 @@ from controller_app.model.flow import (
     SetField,
     ToGroup,
 )
+from controller_app.model.policy import Health
 from controller_app.pipeline.build import PipelineError, Rules, resubmit, write
 from controller_app.pipeline.compile import compile
 from controller_app.pipeline.cookies import cookie, is_ours, object_name
@@ -139,8 +141,13 @@ def test_nothing_is_declared_that_no_rule_does() -> None:
     topology, policy = marked()
     fallen = frozenset(topology.hosts["fw1"].attach.values())
     states.append(compile(policy, replace(topology, down=fallen))[0])
+    text = examples.POLICY.replace("kind: firewall,", "kind: firewall, handover: original,").replace(
+        "100.1.1.0/24", '[100.1.1.0/24, "fd03::/64"]').replace("ip: 100.1.1.3", 'ip: [100.1.1.3, "fd03::3"]')
+    states.append(compile(examples.policy("connection", text=text), examples.network())[0])
     for topology, policy in (both(ORIGINAL, "fw"), both(NAT, "nat"), hosts("mpls", ", mtu: 1500"), marked()):
         states.append(compile(policy, topology)[0])
+    for changes in ({"session_affinity": 60.0}, {"expose": "internal"}, {"health": Health("tcp", 80)}):
+        states.append(compile(service_examples.policy(**changes), service_examples.network())[0])
     for held in (held for state in states for held in state.values()):
         for flow in held.flows.values():
             name = TABLE_NAMES[flow.table]

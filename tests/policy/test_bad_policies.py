@@ -510,6 +510,66 @@ CASES = [
         "once",
     ),
     (
+        "return through a translating function of its own",
+        STEER.replace("cf: {through: [fw]", "cf: {through: [fw], return: [fw, §nat]"),
+        "chains.cf.return[1]",
+        "function 'nat' changes addresses and is not on the way there",
+        "leave it out of `return`",
+    ),
+    (
+        "return through one of two translating functions",
+        STEER.replace("  nat: {", "  pat: {mode: translating, instances: {e: {host: e}}}\n  nat: {").replace(
+            "through: [nat, fw]", "through: [nat, pat], return: [fw, §nat]"
+        ),
+        "chains.cn.return[1]",
+        "replies are sent to the addresses of pat, nat, in this order, and the list says nat",
+        "name pat, nat in this order, or none of them: then the others are met before 'pat'",
+    ),
+    (
+        "return through translating functions the wrong way round",
+        STEER.replace("  nat: {", "  pat: {mode: translating, instances: {e: {host: e}}}\n  nat: {").replace(
+            "through: [nat, fw]", "through: [nat, pat], return: [§nat, fw, pat]"
+        ),
+        "chains.cn.return[0]",
+        "in this order, and the list says nat, pat",
+        "name pat, nat in this order",
+    ),
+    (
+        "a tap that rejects when it fails",
+        "functions: {f: {mode: tap, on_failure: §reject, instances: {a: {host: a}}}}",
+        "functions.f.on_failure",
+        "function 'f' is a tap: traffic passes whether it gets its copies or not",
+        "remove `on_failure`",
+    ),
+    (
+        "a tap that closes when it fails",
+        "functions: {f: {mode: tap, on_failure: §closed, instances: {a: {host: a}}}}",
+        "functions.f.on_failure",
+        "function 'f' is a tap",
+        "",
+    ),
+    (
+        "limit of nothing",
+        classifier("{from: any, to: any, then: {limit: §0Mbps}}"),
+        "classifiers[0].then.limit",
+        "0Mbps lets nothing through, and a limit is above zero",
+        "`then: deny` where nothing is to pass",
+    ),
+    (
+        "limit in the words of tc",
+        classifier("{from: any, to: any, then: {limit: §5Mbit}}"),
+        "classifiers[0].then.limit",
+        "'5Mbit' is not a rate",
+        "did you mean 5Mbps?",
+    ),
+    (
+        "limit in bits per second in words",
+        classifier("{from: any, to: any, then: {limit: §10 Gbit/s}}"),
+        "classifiers[0].then.limit",
+        "'10 Gbit/s' is not a rate",
+        "did you mean 10Gbps?",
+    ),
+    (
         "transport unknown",
         FUN + "chains: {c: {through: [fw], transport: §vxlan}}",
         "chains.c.transport",
@@ -768,14 +828,9 @@ def test_what_is_no_policy_file_at_all(text: str, line: int, what: str) -> None:
 
 # One for every line of the table of what this version does not have.
 ABSENT_CASES = [
-    endpoint("{host: h, drain: §true}"),
     "functions: {f: {§health: {probe: arp}, instances: {a: {host: a}}}}",
     FUN + "chains: {c: {through: [fw], spread: §cost}}",
     FUN + "chains: {c: {through: [fw], §require: {latency: 5ms}}}",
-    service("{network: v, selector: tier=web, ports: [80/tcp], §session_affinity: 10m}"),
-    service("{network: v, selector: tier=web, ports: [80/tcp], §prefer: rack}"),
-    service("{network: v, selector: tier=web, ports: [80/tcp], §health: {probe: arp}}"),
-    service("{network: v, selector: tier=web, ports: [80/tcp], expose: §internal}"),
 ]
 
 
@@ -792,12 +847,6 @@ def test_what_this_version_does_not_have_is_said_once(text: str, absent: object)
     assert problem.position == place
     assert "is not supported by this version (supported: " in problem.what
     assert problem.remedy == "remove it"
-
-
-def test_expose_to_a_list_is_absent() -> None:
-    text = service("{network: v, selector: tier=web, ports: [80/tcp], expose: [{network: n}]}")
-    with pytest.raises(PolicyError, match="'expose: a list' is not supported by this version"):
-        parse_policy({"p": "version: 1\n" + text})
 
 
 def test_a_file_that_must_be_understood_is_not_read_further() -> None:

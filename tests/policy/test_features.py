@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_policy_file import SMALLEST, STEERING, WHOLE
+from test_policy_file import SERVING, SMALLEST, STEERING, WHOLE
 from test_topology_file import GOOD
 
 from controller_app.model.policy import Policy
@@ -15,10 +15,21 @@ from controller_app.policy.topology_file import parse_topology
 from controller_app.transports import TRANSPORTS
 
 
+def service(text: str) -> str:
+    return (
+        "networks: {v: {subnet: 100.1.1.0/24, kind: service}}\n"
+        f"services: {{s: {{network: v, selector: x, ports: 80, {text}}}}}"
+    )
+
+
 def test_every_feature_is_used_by_what_uses_everything() -> None:
     steering, topology = parse_policy({"p": STEERING}).policy, parse_topology(GOOD, "t")
-    assert set(used_features(steering, topology)) == FEATURES
+    serving = used_features(parse_policy({"p": SERVING}).policy)
+    assert {*used_features(steering, topology), *serving} == FEATURES
     assert set(used_features(steering)) < FEATURES
+    assert set(serving) - {"routed-functions"} == {
+        "session-affinity", "prefer", "service-health", "expose", "drain", "selector-functions",
+    }  # fmt: skip
     assert {f"{word}-functions" for word in MODES} - FEATURES == {"transparent-functions", "tap-functions"}
     assert {f"transport-{word}" for word in TRANSPORTS} - FEATURES == {"transport-mac"}
 
@@ -39,6 +50,13 @@ def test_the_base_language_uses_none() -> None:
         ("classifiers: [{from: any, to: any, then: {queue: 0}}]", ["queues"]),
         ("classifiers: [{from: any, to: any, then: {limit: 1Mbps}}]", ["limits"]),
         ("classifiers: [{from: any, to: any, then: reject}]", ["reject"]),
+        ("endpoints: {e: {host: h, drain: 0s}}", ["drain"]),
+        ("functions: {f: {instances: {selector: x}}}", ["selector-functions"]),
+        (service("session_affinity: 1s"), ["session-affinity"]),
+        (service("prefer: cost"), ["prefer"]),
+        (service("health: {probe: arp}"), ["service-health"]),
+        (service("expose: internal"), ["expose"]),
+        (service("expose: [{host: h}]"), ["expose"]),
     ],
 )
 def test_each_is_found_by_itself(text: str, used: list[str]) -> None:

@@ -211,12 +211,6 @@ DOUBLE = NETWORK + "  twin: {attach: s2:31, ip: 10.1.0.11}\n"
             "10.1.0.254 belongs to the gateway of network 'a'",
         ),
         (
-            "networks: {v: {subnet: 100.1.1.0/24, kind: service}}\n"
-            "services: {s: {network: v, ip: 100.1.1.3, selector: x, ports: [80/tcp]}}",
-            NETWORK + "  x: {attach: s2:31, ip: 100.1.1.3}\n",
-            "100.1.1.3 belongs to service 's' (p:3:12)",
-        ),
-        (
             "default: allow",
             NETWORK + "  x: {attach: s2:31, mac: 02:00:00:00:01:11}\n",
             "02:00:00:00:01:11 belongs to host 'h1'",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_policy_file import BY_EXAMPLE, SMALLEST, STEERING, WHOLE
+from test_policy_file import BY_EXAMPLE, SERVING, SMALLEST, STEERING, WHOLE
 from test_topology_file import GOOD
 from test_topology_graph import GML
 
@@ -53,7 +53,7 @@ def mutated(draw: st.DrawFn, *texts: str) -> str:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.one_of(st.text(max_size=60), mutated(SMALLEST, WHOLE, STEERING, BY_EXAMPLE)))
+@given(st.one_of(st.text(max_size=60), mutated(SMALLEST, WHOLE, STEERING, SERVING, BY_EXAMPLE)))
 def test_policies(text: str) -> None:
     try:
         loaded = parse_policy({"p": text})
@@ -118,6 +118,11 @@ values = st.recursive(
                         "id",
                         "selector",
                         "matchLabels",
+                        "instances",
+                        "health",
+                        "probe",
+                        "expose",
+                        "drain",
                     ]
                 ),
             ),

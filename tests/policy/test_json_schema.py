@@ -33,6 +33,12 @@ def test_the_words_of_the_language_are_in_them() -> None:
     assert set(transports) == {"mac", "vlan", "mpls", "nsh"}
     then = policy["$defs"]["ClassifierSpec"]["properties"]["then"]["anyOf"]
     assert then[0] == {"enum": ["allow", "deny", "reject"]}
+    service = policy["$defs"]["ServiceSpec"]["properties"]
+    assert service["prefer"]["enum"] == ["switch", "rack", "zone", "cost"]
+    assert service["expose"]["anyOf"][0] == {"enum": ["everyone", "internal"]}
+    assert policy["$defs"]["HealthSpec"]["properties"]["interval"]["default"] == "1s"
+    chosen, named = policy["$defs"]["FunctionSpec"]["properties"]["instances"]["anyOf"]
+    assert (chosen["required"], named["minProperties"]) == (["selector"], 1)
     topology = json.loads((HERE / "topology.schema.json").read_text())
     assert {"in", "out"} == set(topology["$defs"]["AttachSpec"]["properties"])
     assert {"port", "mac", "ip"} == set(topology["$defs"]["ArmSpec"]["properties"])

@@ -13,6 +13,7 @@ from controller_app.model.policy import (
     Classifier,
     Endpoint,
     Function,
+    Health,
     Instance,
     Network,
     Party,
@@ -113,6 +114,39 @@ classifiers:
   - {from: {host: h2}, to: any, then: reject, priority: 1}
   - {from: {host: h2}, to: {host: h1}, then: {reject: true}, priority: 2}
 """
+SERVING = """\
+version: 1
+must_understand: [session-affinity, prefer, service-health, expose, drain, selector-functions]
+networks:
+  clients: {subnet: [10.1.0.0/24, "fd01::/64"]}
+  servers: {subnet: [10.2.0.0/24, "fd02::/64"], gateway: [10.2.0.254, "fd02::fe"]}
+  vips: {subnet: [100.1.1.0/24, "fd64::/64"], kind: service}
+endpoints:
+  c1: {host: h1, network: clients, labels: {role: client}}
+  web1: {host: web1, network: servers, labels: {tier: web}, drain: 10m}
+  web2: {host: web2, network: servers, labels: {tier: web}, drain: true}
+  web3: {host: web3, network: servers, labels: {tier: web}}
+  box1: {host: fw1, labels: {role: firewall}, weight: 3}
+  box2: {host: fw2, labels: {role: firewall}, drain: 0s}
+functions:
+  firewall: {kind: firewall, instances: {selector: "role=firewall"}}
+  proxy: {mode: routed, instances: {selector: {matchExpressions: [{key: role, operator: In, values: [proxy]}]}}}
+chains:
+  inspect: {through: [firewall]}
+classifiers:
+  - {from: {network: clients}, to: {service: inner}, then: {chain: inspect}}
+services:
+  app:
+    network: vips
+    selector: tier=web
+    ports: [8080:80/tcp]
+    session_affinity: 3h
+    prefer: zone
+    health: {probe: "http://:80/ready?full=1", interval: 200ms, misses: 2}
+    expose: [{network: clients}, {endpoint: c1}, {cidr: 192.0.2.0/24}, {selector: role=client}]
+  inner: {network: vips, selector: tier=web, ports: 443, prefer: cost, health: {probe: TCP/443}, expose: internal}
+  near: {network: vips, selector: tier=web, ports: 53/udp, prefer: switch, health: {probe: arp, interval: 1m}}
+"""
 
 
 def test_the_smallest_policy() -> None:
@@ -207,6 +241,65 @@ def test_the_words_of_the_steering_engine() -> None:
     assert refused.then == also_refused.then == Verdict("reject")
 
 
+def test_the_words_of_services() -> None:
+    loaded = parse_policy({"p.yaml": SERVING})
+    tenant = loaded.policy.tenants["default"]
+    assert [(item.path, item.what) for item in loaded.warnings] == [
+        ("functions.proxy.instances.selector", "the selector 'role=proxy' matches no endpoint")
+    ]
+    assert {name: (each.drain, each.drain_after) for name, each in tenant.endpoints.items()} == {
+        "c1": (False, None),
+        "web1": (True, 600.0),
+        "web2": (True, None),
+        "web3": (False, None),
+        "box1": (False, None),
+        "box2": (True, 0.0),
+    }
+    app, inner, near = tenant.services.values()
+    assert (app.session_affinity, inner.session_affinity) == (10800.0, None)
+    assert (app.prefer, inner.prefer, near.prefer) == ("zone", "cost", "switch")
+    assert app.health == Health("http", 80, "/ready?full=1", 0.2, 2)
+    assert inner.health == Health("tcp", 443, "/", 1.0, 3)
+    assert near.health == Health("arp", 0, "/", 60.0, 3)
+    assert app.expose == (
+        Party("network", "clients"),
+        Party("endpoint", "c1"),
+        Party("cidr", ip_network("192.0.2.0/24")),
+        Party("selector", parse_selector("role=client")),
+    )
+    assert not isinstance(app.expose, str)
+    assert app.expose[1].where == Position("p.yaml", 29, 45)
+    assert (inner.expose, near.expose) == ("internal", "everyone")
+    assert app.where == Position("p.yaml", 22, 3)
+
+
+def test_instances_by_selector() -> None:
+    tenant = parse_policy({"p.yaml": SERVING}).policy.tenants["default"]
+    firewall, proxy = tenant.functions.values()
+    assert firewall.instances == {"box1": Instance("box1", "fw1", 3)}  # box2 drains
+    assert firewall.instances["box1"].where == tenant.endpoints["box1"].where
+    assert (firewall.selector, firewall.kind) == (parse_selector("role=firewall"), "firewall")
+    assert (proxy.instances, proxy.selector) == ({}, parse_selector("role=proxy"))
+
+
+def test_labels_of_all_files_count_for_instances_by_selector() -> None:
+    function = "version: 1\nfunctions: {f: {instances: {selector: role=firewall}}}\n"
+    first = "version: 1\nendpoints: {b: {host: x, labels: {role: firewall}}}\n"
+    second = first.replace("b:", "a:").replace("host: x", "host: y")
+    other = first.replace("version: 1\n", "version: 1\ntenant: blue\n").replace("host: x", "host: z")
+    for order in (("first", "f", "second", "other"), ("other", "second", "f", "first")):
+        texts = {"f": function, "first": first, "second": second, "other": other}
+        policy = parse_policy({name: texts[name] for name in order}).policy
+        found = policy.tenants["default"].functions["f"].instances
+        assert {name: each.host for name, each in found.items()} == {"a": "y", "b": "x"}
+
+
+def test_an_instance_may_be_called_selector() -> None:
+    text = "version: 1\nfunctions: {f: {instances: {selector: {host: x}, fw: {host: y}}}}\n"
+    function = parse_policy({"p": text}).policy.tenants["default"].functions["f"]
+    assert (function.selector, set(function.instances)) == (None, {"selector", "fw"})
+
+
 def test_flood_of_several_files_adds_up() -> None:
     one, two = "version: 1\nflood: dhcp\n", "version: 1\nflood: [multicast]\n"
     assert parse_policy({"a": one, "b": two, "c": one}).policy.tenants["default"].flood == ("dhcp", "multicast")
@@ -272,6 +365,9 @@ services:
     ip: 100.1.1.3
     selector: "tier=web, release in (stable, canary), !drained"
     ports: [8080:80/tcp]
+    session_affinity: 10m
+    prefer: rack
+    health: {probe: http://:80/ready, interval: 1s, misses: 3}
     expose: everyone
 """
 

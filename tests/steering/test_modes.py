@@ -170,6 +170,17 @@ def test_translating(dummy_ovs: DummyOvs, stickiness: str, order: str) -> None:
     assert len(used) == 2
 
 
+@pytest.mark.parametrize("stickiness", STICKINESS)
+def test_answers_of_a_translating_function_are_known_without_their_label(dummy_ovs: DummyOvs, stickiness: str) -> None:
+    """They come out of it, and then out of a function that saw the address their sender wrote."""
+    bed = lab(dummy_ovs, f"{NAT}\n  {ORIGINAL}\n  {TAP}", "ids, fw, nat", stickiness)
+    for port in range(1000, 1012):
+        there, _, back, answer = there_and_back(bed, port)
+        assert met(there, "r1", "r2", "fw1", "fw2") == met(back, "r1", "r2", "fw1", "fw2")
+        assert len(met(back, "fw1", "fw2")) == len(there.at("ids1")) == len(back.at("ids1")) == 1
+        assert Ether(back.at("ids1")[0])[IP].dst == answer[IP].dst == "10.1.0.11"
+
+
 @pytest.mark.parametrize("transport", ["vlan", "mpls", "nsh"])
 @pytest.mark.parametrize("stickiness", STICKINESS)
 def test_transports(dummy_ovs: DummyOvs, stickiness: str, transport: str) -> None:

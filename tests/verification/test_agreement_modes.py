@@ -25,7 +25,7 @@ from controller_app.model.policy import (
 )
 from controller_app.model.position import PolicyError
 from controller_app.model.topology import Topology
-from controller_app.pipeline.compile import compile
+from controller_app.pipeline.compile import compile, compile_next
 from controller_app.policy.topology_file import parse_topology
 from controller_app.verification.verify import verify
 
@@ -171,6 +171,45 @@ CORNERS = {
              Classifier("rest", Party("network", "servers"), Party("any"), Verdict("allow"), (Traffic("udp"),))]),
     "a copy where NSH is between switches": (
         {}, [Classifier("all", Party("any"), Party("any"), Verdict("chain", "wrapped"))]),
+    "answers from a translating function go through a list that it is not in": (
+        {}, [Classifier("there", Party("network", "clients"), Party("host", "w1"), Verdict("chain", "watched"))]),
+    "answers from a translating function go through functions that lose the label": (
+        {}, [Classifier("there", Party("host", "h1"), Party("host", "w1"), Verdict("chain", "behind"))]),
+    "answers from a translating function are somebody's own by priority": (
+        {}, [Classifier("there", Party("network", "clients"), Party("network", "servers"), Verdict("chain", "cut")),
+             Classifier("no", Party("host", "w1"), Party("network", "clients"), Verdict("reject"), priority=1)]),
+    "answers from a translating function are marked, and steered, for the first time": (
+        {}, [Classifier("there", Party("network", "clients"), Party("network", "servers"), Verdict("chain", "cut")),
+             Classifier("ways", Party("host", "w1"), Party("network", "clients"),
+                        Verdict("chain", "routed", dscp=18, limit=5e6), priority=1)]),
+    "answers from a translating function take a chain that it is in": (
+        {}, [Classifier("there", Party("network", "clients"), Party("network", "servers"), Verdict("chain", "cut")),
+             Classifier("ways", Party("network", "servers"), Party("network", "clients"),
+                        Verdict("chain", "behind", dscp=18), priority=1)]),
+    "what a translating function sends on looks like an answer": (
+        {}, [Classifier("all", Party("any"), Party("any"), Verdict("chain", "cut")),
+             Classifier("some", Party("network", "servers"), Party("any"), Verdict("chain", "cut", dscp=18),
+                        dscp=(8, 18), priority=1)]),
+    "a branch to taps alone": (
+        {}, [Classifier("all", Party("any"), Party("any"), Verdict("chain", "first")),
+             Classifier("branch", Party("any"), Party("network", "servers"), Verdict("chain", "copied"), after="fw")]),
+    "what a translating function sends on takes a branch": (
+        {}, [Classifier("there", Party("host", "h1"), Party("network", "servers"), Verdict("chain", "cut-direct")),
+             Classifier("branch", Party("any"), Party("network", "servers"), Verdict("chain", "long", dscp=18),
+                        after="nat")]),
+    "fragments that show another mark": (
+        {}, [Classifier("voice", Party("network", "clients"), Party("network", "servers"),
+                        Verdict("chain", "first", dscp=10), (Traffic("udp", 53, 53),), dscp=(46,)),
+             Classifier("rest", Party("network", "clients"), Party("network", "servers"), Verdict("allow", dscp=18))]),
+    "first fragments that show their protocol": (
+        {}, [Classifier("web", Party("network", "clients"), Party("network", "servers"), Verdict("reject"),
+                        (Traffic("tcp", 80, 80),), priority=1),
+             Classifier("rest", Party("network", "clients"), Party("network", "servers"), Verdict("chain", "first"),
+                        (Traffic("tcp"),))]),
+    "fragments of two classifiers of which one marks": (
+        {}, [Classifier("some", Party("network", "clients"), Party("network", "servers"), Verdict("allow"),
+                        (Traffic("tcp", 80, 80),), priority=1),
+             Classifier("rest", Party("network", "clients"), Party("network", "servers"), Verdict("allow", dscp=18))]),
 }
 
 
@@ -184,9 +223,13 @@ def test_corners(corner: str, default_allow: bool) -> None:
     found["cut-direct"] = Chain("cut-direct", ("gate", "talk", "fw", "nat"), returns="direct", stickiness="none")
     found["first-direct"] = replace(found["first"], name="first-direct", returns="direct")
     found["wrapped"] = Chain("wrapped", ("tap", "hop"), transport="nsh", stickiness="none")
+    found["watched"] = Chain("watched", ("nat",), returns=("nat", "tap", "strict"))
+    found["behind"] = Chain("behind", ("talk", "hop", "strict", "nat"), transport="vlan")
+    found["copied"] = Chain("copied", ("tap",))
     networks = {
-        "clients": Network("clients", (ip_network("10.1.0.0/24"),), insert=inserted.get("inside", ())),
-        "servers": Network("servers", (ip_network("10.2.0.0/24"),)),
+        "clients": Network("clients", (ip_network("10.1.0.0/24"), ip_network("fd01::/64")),
+                           insert=inserted.get("inside", ())),
+        "servers": Network("servers", (ip_network("10.2.0.0/24"), ip_network("fd02::/64"))),
     }
     kiosks = Segment("kiosks", "clients", ip_network("10.1.0.128/25"), insert=inserted.get("kiosks", ()))
     wanted = Policy({"default": Tenant(default_allow=default_allow, networks=networks, segments={"kiosks": kiosks},
@@ -194,6 +237,51 @@ def test_corners(corner: str, default_allow: bool) -> None:
                                        classifiers={each.name: each for each in classifiers})})
     report = verify(wanted, TOPOLOGY)
     assert report.ok, report.counterexample
+
+
+def test_what_is_behind_a_skipped_translating_function_is_met() -> None:
+    functions = {**FUNCTIONS, "nat": replace(FUNCTIONS["nat"], on_failure="open")}
+    there = Classifier("there", Party("network", "clients"), Party("network", "servers"), Verdict("chain", "cut"))
+    networks = {name: Network(name, (ip_network(text),)) for name, text in (
+        ("clients", "10.1.0.0/24"), ("servers", "10.2.0.0/24"))}
+    chain = Chain("cut", ("fw", "nat", "talk"), returns=("talk", "nat", "fw"))
+    wanted = Policy({"default": Tenant(networks=networks, functions=functions, chains={"cut": chain},
+                                       classifiers={"there": there})})
+    down = frozenset(end for name in ("n1", "n2") for end in TOPOLOGY.hosts[name].attach.values())
+    whole = compile_next(None, wanted, TOPOLOGY)
+    for topology in (replace(TOPOLOGY, down=down), TOPOLOGY):  # it fails, and works again
+        whole = compile_next(whole, wanted, topology)
+        report = verify(wanted, topology, whole.state, whole.allocation)
+        assert report.ok, report.counterexample
+
+
+@pytest.mark.parametrize(("other", "refused"), [
+    # from the servers through the router as well: behind it nothing tells these from the answers
+    (Classifier("others", Party("network", "servers"), Party("network", "clients"), Verdict("chain", "routed"),
+                priority=-1), True),
+    # the same with the larger priority: then the answers take it, too
+    (Classifier("others", Party("network", "servers"), Party("network", "clients"), Verdict("chain", "routed"),
+                priority=1), False),
+    # of other traffic
+    (Classifier("others", Party("network", "servers"), Party("network", "clients"), Verdict("chain", "routed"),
+                (Traffic("udp"),), priority=-1), False),
+])
+def test_answers_that_nothing_tells_from_other_traffic_are_refused(other: Classifier, refused: bool) -> None:
+    there = Classifier("there", Party("network", "clients"), Party("network", "servers"), Verdict("chain", "behind"),
+                       (Traffic("tcp", 80, 80),))
+    networks = {name: Network(name, (ip_network(text),)) for name, text in (
+        ("clients", "10.1.0.0/24"), ("servers", "10.2.0.0/24"))}
+    found = {name: Chain(name, through, stickiness="none") for name, through in (
+        ("behind", ("talk", "hop", "nat")), ("routed", ("hop", "gate")))}
+    wanted = Policy({"default": Tenant(networks=networks, functions=FUNCTIONS, chains=found,
+                                       classifiers={each.name: each for each in (there, other)})})
+    if not refused:
+        report = verify(wanted, TOPOLOGY)
+        assert report.ok, report.counterexample
+        return
+    with pytest.raises(PolicyError, match="its replies go through 'hop' after they came back out of 'nat', and other "
+                                          "traffic between the same hosts goes through 'hop' by others"):
+        compile(wanted, TOPOLOGY)
 
 
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

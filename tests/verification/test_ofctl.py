@@ -214,7 +214,7 @@ def test_a_dump_of_foreign_flows_with_port_names() -> None:
     ("actions=set_field:5->tun_id", "tun_id"),
     ("actions=load:5->NXM_NX_TUN_ID[]", "NXM_NX_TUN_ID"),
     ("actions=load:5->NXM_NX_REG0[30..32]", "bits"),
-    ("actions=ct(commit,nat(src=0.0.0.0))", "nat(src=0.0.0.0)"),
+    ("actions=ct(commit,nat(src=10.0.0.1-10.0.0.9))", "nat(src=10.0.0.1-10.0.0.9)"),
     ("actions=ct(alg=ftp)", "alg=ftp"),
     ("actions=clone(output:1", "brackets"),
     ('in_port="eth9",actions=drop', "eth9"),

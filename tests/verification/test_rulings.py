@@ -69,7 +69,8 @@ def ask(rules: Evaluator | str, source: str, destination: str, dport: int = 80, 
         protocol: int = TCP, kind: str = "", out_of: str | None = None, **fields: int) -> Expectation:
     found = evaluator(rules) if isinstance(rules, str) else rules
     packet = ip_packet(ip_address(source), ip_address(destination), protocol, sport, dport, eth_src=1, eth_dst=2)
-    return found.evaluate(changed(special(packet, kind), **fields), HOST_OF[source], out_of)
+    sender = HOST_OF[N1 if out_of == "nat" else source]  # which has put the address back
+    return found.evaluate(changed(special(packet, kind), **fields), sender, out_of)
 
 
 def outcome(wanted: Expectation) -> tuple[str, tuple[str, ...]]:

@@ -1,0 +1,116 @@
+"""Services as JSON documents: addresses, ports, names, providers with their state, and what they were used for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from controller_app.api.parties import written
+from controller_app.balancing.usage import Provider, Used
+from controller_app.health.states import ProviderState
+from controller_app.model.policy import Health, Policy, Service, Tenant
+from controller_app.model.topology import Host, IPAddress
+from controller_app.naming import fqdn
+from controller_app.policy.membership import matching
+from controller_app.runtime.computed import Computed
+from controller_app.runtime.conductor import Conductor
+
+Document = dict[str, Any]
+States = Mapping[tuple[str, str, str], ProviderState]
+
+
+def services(conductor: Conductor) -> Document:
+    """Services, their addresses, and everyone their selectors match."""
+    known = states(conductor)
+    return {
+        "services": [
+            _service(conductor, tenant, each, known)
+            for tenant in conductor.intent.policy.tenants.values()
+            for each in tenant.services.values()
+        ]
+    }
+
+
+def service(conductor: Conductor, tenant: str, name: str) -> Document | None:
+    """One service; None when there is none of that name."""
+    owner = conductor.intent.policy.tenants.get(tenant, Tenant())
+    if name not in owner.services:
+        return None
+    computed = conductor.computed
+    running = computed.policy.tenants.get(tenant, Tenant())
+    alone = replace(running, services={key: each for key, each in running.services.items() if key == name})
+    only = replace(computed, policy=Policy({**computed.policy.tenants, tenant: alone}))
+    return _service(conductor, owner, owner.services[name], states(conductor, only))
+
+
+def states(conductor: Conductor, of: Computed | None = None) -> States:
+    """The state of every provider of every service (of those of a part of what was computed), by tenant, service and
+    endpoint."""
+    return conductor.checking.states(of or conductor.computed, conductor.stats.now)
+
+
+def _service(conductor: Conductor, tenant: Tenant, service: Service, known: States) -> Document:
+    allocation = conductor.computed.allocation
+    key = f"{tenant.name}/{service.name}"
+    slots = Counter(allocation.slots.get(f"services/{key}"))
+    ips = allocation.addresses.get(key, ())
+    providers = []
+    total = Counter[str]()
+    for endpoint in matching(service.selector, tenant.endpoints):
+        state = known.get((tenant.name, service.name, endpoint.name), ProviderState("down", "not computed yet"))
+        used = conductor.stats.of(Provider(tenant.name, service.name, endpoint.name))
+        counts = _used(used, conductor.stats.now)
+        total.update({name: value for name, value in counts.items() if name not in ("active", "packets_per_second")})
+        host = conductor.computed.topology.hosts.get(endpoint.host)
+        providers.append(
+            {
+                "endpoint": endpoint.name,
+                "host": endpoint.host,
+                "ips": [] if host is None else [str(ip) for ip in _ips(host)],
+                "state": state.word,
+                "reason": state.reason,
+                "weight": endpoint.weight,
+                # who does not serve keeps his place in a table that nobody reads
+                "slots": slots[endpoint.name] if state.word in ("serving", "draining") else 0,
+                **counts,
+            }
+        )
+    return {
+        "name": service.name,
+        "tenant": tenant.name,
+        "network": service.network,
+        "ips": list(ips),
+        "dns": fqdn(tenant.name, service.name),
+        "ports": [str(port) for port in service.ports],
+        "selector": service.selector.text,
+        "session_affinity": None if service.session_affinity is None else f"{service.session_affinity:g}s",
+        "prefer": service.prefer,
+        "health": None if service.health is None else _health(service.health),
+        "expose": service.expose if isinstance(service.expose, str) else [written(each) for each in service.expose],
+        "policy": conductor.intent.owner(tenant.name, "services", service.name),
+        "providers": providers,
+        "total": dict(total),
+    }
+
+
+def _ips(host: Host) -> tuple[IPAddress, ...]:
+    return host.arm_ips(next(iter(host.attach), ""))
+
+
+def _used(used: Used, now: float) -> Document:
+    return {
+        "opened": used.opened,
+        "active": used.active(now),
+        "packets_per_second": round(used.rate, 1) if used.active(now) else 0.0,
+        "packets_in": used.packets_in,
+        "packets_out": used.packets_out,
+        "bytes_in": used.bytes_in,
+        "bytes_out": used.bytes_out,
+    }
+
+
+def _health(health: Health) -> Document:
+    probe = {"tcp": f"tcp/{health.port}", "http": f"http://:{health.port}{health.path}"}.get(health.probe, health.probe)
+    return {"probe": probe, "interval": f"{health.interval:g}s", "misses": health.misses}

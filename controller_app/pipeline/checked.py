@@ -1,0 +1,83 @@
+"""Answers to health checks come up: what a service's provider sends to its gateway from the port that is checked.
+
+Checks themselves are sent out of the provider's port by the controller; see `controller_app.health`. Answers to ARP and
+neighbour solicitations come up without rules of their own (`answers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from controller_app.balancing.labelled import Labelled
+from controller_app.model.flow import CONTROLLER, Output
+from controller_app.model.topology import IPAddress
+from controller_app.pipeline import labels
+from controller_app.pipeline.build import Fields, Rules
+from controller_app.pipeline.tables import GATEWAY_MAC, IP, IPV6, ZONE
+from controller_app.pipeline.views import World
+from controller_app.policy.health import checked_port, gateway_for
+
+
+class Reply(NamedTuple):
+    """What answers a check: from the TCP port of the host at the port with this zone, to this gateway. `service` wants
+    it."""
+
+    zone: int
+    port: int
+    gateway: IPAddress
+    service: str
+
+
+def replies(world: World) -> Mapping[str, tuple[Reply, ...]]:
+    """By switch, the replies of all that services with connecting checks match: also of those that do not serve now,
+    since that is how they come back."""
+    found: dict[str, dict[Reply, None]] = {}
+    for switch, reply in _replies(world):
+        found.setdefault(switch, {})[reply] = None
+    return {switch: tuple(here) for switch, here in found.items()}
+
+
+def depends(world: World) -> tuple[object, ...]:
+    """What `replies` is made of."""
+    tenants = [t for t in world.policy.tenants.values() if any(map(checked_port, t.services.values()))]
+    parts = [(tenant.name, tenant.services, tenant.endpoints, tenant.networks) for tenant in tenants]
+    return (world.hosts, tuple(parts)) if parts else ()
+
+
+def _replies(world: World) -> Iterator[tuple[str, Reply]]:
+    for tenant in world.policy.tenants.values():
+        if not any(map(checked_port, tenant.services.values())):
+            continue
+        labelled = Labelled(tenant.endpoints)
+        for service in tenant.services.values():
+            port = checked_port(service)
+            for endpoint in labelled.matching(service.selector) if port is not None else ():
+                host = world.hosts.get(endpoint.host)
+                for version in (4, 6) if host is not None else ():
+                    assert host is not None and port is not None
+                    ip = host.ip(version)
+                    gateway = None if ip is None else gateway_for(tenant, host.network, ip)
+                    if gateway is not None:
+                        yield host.switch, Reply(host.zone, port, gateway, f"services/{tenant.name}/{service.name}")
+
+
+def checked(rules: Rules, here: tuple[Reply, ...]) -> None:
+    """Let the replies that are to be had at one switch come up."""
+    wanted: dict[Reply, str] = {}
+    for reply in here:  # services that share a port's checks share the rule
+        wanted.setdefault(reply._replace(service=""), reply.service)
+    for reply, service in wanted.items():
+        version = reply.gateway.version
+        where: Fields = {"tcp_src": reply.port, f"ipv{version}_dst": int(reply.gateway)}
+        rules.add(
+            "respond",
+            "exact",
+            service,
+            (Output(CONTROLLER),),
+            reg1=labels.bits(ZONE, reply.zone),
+            eth_dst=GATEWAY_MAC,
+            eth_type=IP if version == 4 else IPV6,
+            ip_proto=6,
+            **where,
+        )

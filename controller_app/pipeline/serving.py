@@ -1,0 +1,231 @@
+"""Where a service's providers are: the service's address becomes theirs, and theirs the service's in replies.
+
+A port has four conntrack zones, apart by their two upper bits, since one connection can be in all of them: what its
+host chose as a client; what it is asked as a provider; and, where it is asked by itself, the translation of the
+destination and that of the source. A host does not answer itself: it is asked from the address of the service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller_app.model.flow import (
+    CONTROLLER,
+    CT_EST,
+    CT_NEW,
+    CT_RPL,
+    CT_TRK,
+    CheckPacketLarger,
+    Ct,
+    Meter,
+    Move,
+    Nat,
+    Output,
+    SetField,
+)
+from controller_app.model.policy import Tenant
+from controller_app.model.topology import IPAddress
+from controller_app.pipeline import labels
+from controller_app.pipeline.build import Fields, Rules, put
+from controller_app.pipeline.regions import protocol_number
+from controller_app.pipeline.tables import (
+    ANSWERS_METER,
+    BASE,
+    IP,
+    IPV6,
+    LARGE,
+    LEAVING,
+    NUMBER,
+    SERVED_PORT,
+    SERVICE,
+    SERVING,
+    TENANT,
+    ZONE,
+    ZONES,
+)
+from controller_app.pipeline.views import HostView, ServiceView, World
+
+# What a short ICMP error is: less than Ethernet + IP + ICMP + the inner IP and TCP headers.
+_SHORT = {4: 81, 6: 121}
+ICMP_ERRORS = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
+
+LEARN: tuple[Move | SetField, ...] = (
+    Move(labels.PATH, labels.LEARNED_PATH),
+    Move(labels.EXIT, labels.LEARNED_WAYPOINT),
+    put(labels.LEARNED_VALID, 1),
+)
+
+
+def serving_zone(host: HostView) -> int:
+    """Where connections to a provider are translated."""
+    return host.zone | ZONES << 1
+
+
+def _own_zones(host: HostView) -> tuple[int, int]:
+    """Where a provider's connections to itself are: destination translated, then source translated."""
+    return host.zone | ZONES, host.zone | ZONES << 1 | ZONES
+
+
+def always_untranslate(rules: Rules) -> None:
+    """What is the same wherever hosts are."""
+    rules.add("guard", "rest", BASE, goto="addressing")
+
+
+def untranslate(world: World, rules: Rules, switch: str) -> None:
+    """Replies of this switch's providers get the service's address back; everyone else passes.
+
+    Short ICMP errors are dropped before translation: Open vSwitch 3.1.0 writes past such a packet.
+    """
+    here = world.providers_of.get(switch, ())
+    if not here:
+        return
+    for eth_type in (IP, IPV6):
+        rules.add(
+            "returning", "rest", BASE, (Ct(zone=ZONE, nat=Nat(), table=NUMBER["returned"]),), eth_type=eth_type
+        )
+    rules.add("returned", "rest", BASE, goto="addressing")
+    rules.add("guard-size", "exact", BASE, goto="returning", reg5=labels.bits(LARGE, 1))
+    rules.add("hairpin-reply", "rest", BASE, goto="returning")
+    serves = put(SERVING, 1)
+    for zone, service in {provider.zone: service.key for service, provider in here}.items():
+        owner, register = f"services/{service}", labels.bits(ZONE, zone)
+        rules.add("guard", "exact", owner, (serves,), "returning", reg1=register)
+        for version, fields in _errors():
+            check = CheckPacketLarger(_SHORT[version], LARGE)
+            rules.add("guard", "exact", owner, (serves, check), "guard-size", plus=1, reg1=register, **fields)
+    for view, provider in here:
+        _count_replies(rules, view, provider)
+        _reply_to_itself(rules, view, provider)
+
+
+def _errors() -> Iterator[tuple[int, Fields]]:
+    """The matches for ICMP errors (RFC 792; RFC 4443 3), with their IP version."""
+    for version, kinds in ICMP_ERRORS.items():
+        for kind in kinds:
+            name = "icmp_type" if version == 4 else "icmpv6_type"
+            yield version, {"eth_type": _eth_type(version), "ip_proto": 1 if version == 4 else 58, name: kind}
+
+
+def _eth_type(version: int) -> int:
+    return IP if version == 4 else IPV6
+
+
+def _to(ip: IPAddress) -> Fields:
+    return {f"ipv{ip.version}_dst": int(ip)}
+
+
+def _count_replies(rules: Rules, view: ServiceView, provider: HostView) -> None:
+    for ip in view.ips:
+        for port in view.service.ports:
+            asked: Fields = {f"ipv{ip.version}_src": int(ip), f"{port.protocol}_src": port.port}
+            rules.add(
+                "returned",
+                "exact",
+                f"services/{view.key}",
+                goto="addressing",
+                reg1=labels.bits(ZONE, serving_zone(provider)),
+                eth_type=_eth_type(ip.version),
+                ip_proto=protocol_number(port.protocol, ip.version),
+                **asked,
+            )
+
+
+def _reply_to_itself(rules: Rules, view: ServiceView, provider: HostView) -> None:
+    """What a provider sends to its own service: perhaps the reply to what it asked itself."""
+    destination, source = _own_zones(provider)
+    owner = f"services/{view.key}"
+    for ip in view.ips:
+        for protocol in dict.fromkeys(port.protocol for port in view.service.ports):
+            rules.add(
+                "guard",
+                "exact",
+                owner,
+                (put(SERVING, 1), Ct(zone=source, nat=Nat(), table=NUMBER["hairpin-reply"])),
+                plus=2,
+                reg1=labels.bits(ZONE, provider.zone),
+                eth_type=_eth_type(ip.version),
+                ip_proto=protocol_number(protocol, ip.version),
+                **_to(ip),
+            )
+            rules.add(
+                "hairpin-reply",
+                "known",
+                owner,
+                (Ct(zone=destination, nat=Nat(), table=NUMBER["returned"]),),
+                reg1=labels.bits(ZONE, serving_zone(provider)),
+                ct_state=(CT_TRK | CT_EST | CT_RPL, CT_TRK | CT_EST | CT_RPL),
+                eth_type=_eth_type(ip.version),
+            )
+
+
+def translate(world: World, rules: Rules, switch: str) -> None:
+    """The way to this switch's providers."""
+    here = world.providers_of.get(switch, ())
+    if here:
+        rules.add("served", "rest", BASE, goto="leave")
+    for view, provider in here:
+        for ip in view.ips:
+            own = provider.ip(ip.version)
+            if own is not None:
+                _translate(rules, view, provider, ip, own)
+
+
+def _translate(rules: Rules, view: ServiceView, provider: HostView, ip: IPAddress, own: IPAddress) -> None:
+    owner, version = f"services/{view.key}", ip.version
+    leaving = labels.bits(LEAVING, provider.waypoint)
+    destination, source = _own_zones(provider)
+    for number, port in enumerate(view.service.ports):
+        asked: Fields = {
+            "reg4": leaving,
+            "eth_type": _eth_type(version),
+            "ip_proto": protocol_number(port.protocol, version),
+            f"ipv{version}_dst": int(ip),
+            f"{port.protocol}_dst": port.port,
+        }
+        named = put(SERVICE, view.id), put(SERVED_PORT, number)
+        nat = Nat(int(own), port.target, version)
+        there = Ct(zone=serving_zone(provider), commit=True, table=NUMBER["served"], nat=nat, exec=LEARN)
+        rules.add("translate", "exact", owner, (*named, there), **asked)
+        there = Ct(zone=destination, commit=True, table=NUMBER["hairpin"], nat=nat, exec=LEARN)
+        asked[f"ipv{version}_src"] = int(own)
+        rules.add("translate", "exact", owner, (*named, there), plus=1, **asked)
+        opened: Fields = {
+            "reg3": labels.bits(SERVICE, view.id),
+            "reg4": leaving,
+            "reg7": labels.bits(SERVED_PORT, number),
+            "ct_state": (CT_TRK | CT_NEW, CT_TRK | CT_NEW),
+        }
+        rules.add("served", "exact", owner, goto="leave", **opened)
+    as_service = Ct(zone=source, commit=True, table=NUMBER["served"], nat=Nat(int(ip), None, version, source=True))
+    itself: Fields = {"reg3": labels.bits(SERVICE, view.id), "reg4": leaving, "eth_type": _eth_type(version)}
+    rules.add("hairpin", "exact", owner, (as_service,), **itself)
+    told = Ct(zone=serving_zone(provider), nat=Nat(), table=NUMBER["served"])
+    for of, fields in _errors():
+        if of != version:
+            continue
+        to: Fields = {"reg4": leaving, f"ipv{version}_dst": int(ip), **fields}
+        check = CheckPacketLarger(_SHORT[version], LARGE)
+        rules.add("translate", "exact", owner, (check,), "translate-error", **to)
+    long_enough: Fields = {"reg4": leaving, "reg5": labels.bits(LARGE, 1)}
+    rules.add("translate-error", "exact", owner, (told,), **long_enough, eth_type=_eth_type(version))
+
+
+def stray(world: World, rules: Rules, switch: str) -> None:
+    """What is for a service and comes to a host that does not serve it (any more): its sender is told."""
+    tenants = {host.tenant for host in world.hosts_of.get(switch, ())} & {s.tenant for s in world.services.values()}
+    for eth_type in (IP, IPV6) if tenants else ():
+        rules.add("stray", "rest", BASE, (Meter(ANSWERS_METER), Output(CONTROLLER)), eth_type=eth_type)
+    for tenant in sorted(tenants):
+        for network in world.policy.tenants.get(tenant, Tenant()).networks.values():
+            for subnet in network.subnets if network.kind == "service" else ():
+                within: Fields = {f"ipv{subnet.version}_dst": (int(subnet.network_address), int(subnet.netmask))}
+                rules.add(
+                    "translate",
+                    "prefix",
+                    f"networks/{tenant}/{network.name}",
+                    goto="stray",
+                    plus=subnet.prefixlen,
+                    reg0=labels.bits(TENANT, world.tenants[tenant]),
+                    eth_type=_eth_type(subnet.version),
+                    **within,
+                )

@@ -1,0 +1,170 @@
+"""Checks and drains of service providers at work: what they send and hear through switches, what follows from them.
+
+What they find is a set of providers that must not be chosen (`unready`); it goes into the topology that the network is
+computed with. Nothing is done here with switches themselves: frames to send are answered, packets that came up are
+handed in. No clock: `now` is a monotonic clock in seconds, `wall` the time since 1970.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from controller_app.discovery.ports import Effect, Notice, PortId, SendFrame
+from controller_app.discovery.refusals import Refused, answer
+from controller_app.health.checks import RATE, Checks, Turn
+from controller_app.health.drains import Drains
+from controller_app.health.segments import untag
+from controller_app.health.states import Findings, ProviderState, provider_states
+from controller_app.health.targets import wanted
+from controller_app.model.policy import Policy
+from controller_app.openflow.decode import PacketIn
+from controller_app.pipeline.cookies import KINDS, is_ours
+from controller_app.pipeline.tables import GATEWAY_MAC, TABLE_NAMES
+from controller_app.runtime.answering import Rates
+from controller_app.runtime.computed import Computed
+from controller_app.runtime.conversation import Conversation
+
+MAX_EVENTS = 1000  # that are remembered
+DRAINED = "the time it had to drain is over"
+
+_SERVICES = KINDS.index("services")
+
+
+class Event(NamedTuple):
+    """A provider became unready, or serves again; `at` in seconds since 1970."""
+
+    at: float
+    name: str
+    ready: bool
+    text: str
+
+
+class Checking:
+    """secret: for ports and sequence numbers of checks. stored: what `drains` remembered."""
+
+    def __init__(self, secret: bytes, stored: Mapping[str, float], now: float, wall: float) -> None:
+        self.unready: frozenset[str] = frozenset()  # another object whenever it changes
+        self.events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self.drains = Drains(stored, now, wall)
+        self._checks = Checks(secret, GATEWAY_MAC)
+        self._over: frozenset[str] = frozenset()
+        self._over_next = float("inf")
+        self._unchecked: Mapping[str, str] = {}
+        self._policy: Policy | None = None
+        self._followed: tuple[object, ...] | None = None
+        self._ready: frozenset[str] = frozenset()
+        self._rates = Rates()
+        self._said_overload = False
+
+    def follow(self, policy: Policy, now: float, wall: float) -> list[Effect]:
+        """This policy counts from now on, as far as drains go."""
+        if policy is self._policy:
+            return []
+        self._policy = policy
+        self.drains.follow(policy, now, wall)
+        self._over_next = now
+        return self._deadlines(now, wall)
+
+    def aim(self, computed: Computed, now: float, wall: float) -> list[Effect]:
+        """Switches are told to hold this: its providers are checked from now on."""
+        effects = self.follow(computed.policy, now, wall)
+        topology, addresses = computed.topology, computed.allocation.addresses
+        followed = computed.policy, topology.hosts, topology.switches, addresses
+        if self._followed is not None and all(
+            new is old or new == old for new, old in zip(followed, self._followed, strict=True)
+        ):
+            return effects
+        self._followed = followed
+        found = wanted(computed.policy, topology, addresses)
+        effects += self._checks.aim(found.targets, now)
+        for name, why in found.unchecked.items():
+            if name not in self._unchecked:
+                effects.append(Notice(f"{_provider(name)}: {why}"))
+        self._unchecked = found.unchecked
+        demand = self._checks.demand
+        if demand > RATE and not self._said_overload:
+            effects.append(
+                Notice(
+                    f"health checks of {demand:.0f} addresses a second are asked for, and {RATE:.0f} are made: "
+                    "intervals are longer than they say; give services longer ones"
+                )
+            )
+        self._said_overload = demand > RATE
+        return effects + self._turned(wall)
+
+    def tick(self, now: float, wall: float, switches: Iterable[tuple[str, Conversation]]) -> list[Effect]:
+        """Time went by. switches: all that ever connected, by name."""
+        effects = self._deadlines(now, wall)
+        if len(self._checks):
+            # Who once held our rules goes on to hold those that matter here while others are being changed.
+            ready = frozenset(
+                name for name, to in switches if to.connected and (to.sync.settled or name in self._ready)
+            )
+            if gone := self._ready - ready:
+                self._checks.away(gone)
+            self._ready = ready
+            effects += self._checks.tick(now, ready)
+        return effects + self._turned(wall)
+
+    def packet(self, dpid: int, packet: PacketIn, now: float, wall: float) -> tuple[bool, list[Effect]]:
+        """A frame came up. Answers whether it is of no use to others, and what is to be done."""
+        port = packet.fields.get("in_port")
+        if port is None or TABLE_NAMES.get(packet.table) != "respond" or not is_ours(packet.cookie):
+            return False, []
+        frame, vlan = untag(packet.data)
+        heard = self._checks.hear(PortId(dpid, port), frame)
+        taken = packet.cookie >> 40 & 0xFF == _SERVICES
+        effects: list[Effect] = list(heard or ())
+        if taken and heard is None and self._rates.allows(PortId(dpid, port), now):
+            # of a check that is over, or of nobody's: as any machine does where no connection is
+            reset = answer(frame, Refused(), int.from_bytes(frame[6:12], "big"), GATEWAY_MAC, vlan)
+            if reset is not None:
+                effects.append(SendFrame(dpid, (port,), reset))
+        return taken, effects + self._turned(wall)
+
+    def lossy(self, now: float) -> None:
+        """Frames that switches sent up were dropped by the controller itself."""
+        self._checks.lossy(now)
+
+    # -- what can be asked ---------------------------------------------------------------------------------
+
+    def states(self, computed: Computed, now: float) -> dict[tuple[str, str, str], ProviderState]:
+        """The state of every provider of every service, by tenant, service and endpoint."""
+        ended = dict.fromkeys(self._over, DRAINED)
+        findings = Findings({**self._checks.failing, **ended}, self._unchecked, self.drains.left(now))
+        return provider_states(computed.policy, computed.topology, computed.allocation.addresses, findings)
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def _deadlines(self, now: float, wall: float) -> list[Effect]:
+        """Drains whose time is over now, or not any more."""
+        if now < self._over_next:
+            return []
+        over, self._over_next = self.drains.over(now), self.drains.next(now)
+        effects: list[Effect] = []
+        for name in sorted(over - self._over):
+            effects.append(self._event(Turn(name, False, DRAINED), wall))
+        self._over = over
+        return effects + self._turned(wall)
+
+    def _turned(self, wall: float) -> list[Effect]:
+        """What is to be said of who stands differently now; and `unready` is brought up to date."""
+        effects: list[Effect] = [self._event(turn, wall) for turn in self._checks.turns]
+        self._checks.turns.clear()
+        unready = self._over | self._checks.failing.keys()
+        if unready != self.unready:
+            self.unready = frozenset(unready)
+        return effects
+
+    def _event(self, turn: Turn, wall: float) -> Notice:
+        text = f"{_provider(turn.name)} " + ("serves again" if turn.ready else "is unready") + f": {turn.reason}"
+        self.events.append(Event(wall, turn.name, turn.ready, text))
+        return Notice(text)
+
+
+def _provider(name: str) -> str:
+    """A provider as people call it."""
+    _, tenant, service, endpoint = name.split("/")
+    return f"provider {endpoint} of service {service}" + ("" if tenant == "default" else f" of tenant {tenant}")

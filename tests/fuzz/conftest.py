@@ -1,0 +1,7 @@
+"""`--hypothesis-profile=fuzz` (`make fuzz`): many random examples, instead of the small fixed share."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+settings.register_profile("fuzz", print_blob=True)
