@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from controller_app.discovery.frames import ETH_IPV4, ETH_IPV6, ETH_VLAN
+from controller_app.model.checksum import internet_checksum
 from controller_app.model.topology import IPAddress
 
 TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
@@ -201,19 +202,11 @@ def ip_packet(source: IPAddress, destination: IPAddress, protocol: int, body: by
     """An IP packet around a message whose checksum, still 0, is at `checksum_at`."""
     ends = source.packed + destination.packed
     pseudo = b"" if protocol == ICMP else ends + struct.pack("!II", len(body), protocol)
-    checksum = _checksum(pseudo + body).to_bytes(2, "big")
+    checksum = internet_checksum(pseudo + body).to_bytes(2, "big")
     body = body[:checksum_at] + checksum + body[checksum_at + 2 :]
     service = 0 if protocol == TCP else _CONTROL
     if source.version == 6:
         return struct.pack("!IHBB", 6 << 28 | service << 20, len(body), protocol, _LIFETIME) + ends + body
     header = struct.pack("!BBHHHBBH", 0x45, service, 20 + len(body), 0, 0x4000, _LIFETIME, protocol, 0)
-    return header[:10] + _checksum(header + ends).to_bytes(2, "big") + ends + body
+    return header[:10] + internet_checksum(header + ends).to_bytes(2, "big") + ends + body
 
-
-def _checksum(data: bytes) -> int:
-    """The internet checksum (RFC 1071)."""
-    data += b"\0" * (len(data) % 2)
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from controller_app.discovery import refusals
 from controller_app.discovery.frames import ETH_IPV4, ETH_IPV6, ETH_VLAN
+from controller_app.model.checksum import internet_checksum
 from controller_app.model.topology import IPAddress
 
 UDP = 17
@@ -52,23 +53,15 @@ def reply(to: Datagram, payload: bytes, mac: int) -> bytes:
     ends = to.destination.packed + to.source.packed
     length = 8 + len(payload)
     udp = struct.pack("!HHHH", to.destination_port, to.source_port, length, 0) + payload
-    checksum = _checksum(ends + struct.pack("!II", length, UDP) + udp) or 0xFFFF  # 0 is none
+    checksum = internet_checksum(ends + struct.pack("!II", length, UDP) + udp) or 0xFFFF  # 0 is none
     udp = udp[:6] + checksum.to_bytes(2, "big") + udp[8:]
     if to.source.version == 6:
         kind, header = ETH_IPV6, struct.pack("!IHBB", 6 << 28, length, UDP, _LIFETIME)
     else:
         kind = ETH_IPV4
         header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 0, 0x4000, _LIFETIME, UDP, 0)
-        header = header[:10] + _checksum(header + ends).to_bytes(2, "big")
+        header = header[:10] + internet_checksum(header + ends).to_bytes(2, "big")
     tag = b"" if to.tag is None else struct.pack("!HH", ETH_VLAN, to.tag)
     ethernet = to.sender.to_bytes(6, "big") + mac.to_bytes(6, "big") + tag + kind.to_bytes(2, "big")
     return (ethernet + header + ends + udp).ljust(60 + len(tag), b"\0")
 
-
-def _checksum(data: bytes) -> int:
-    """The internet checksum (RFC 1071)."""
-    data += b"\0" * (len(data) % 2)
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF

@@ -7,6 +7,7 @@ import struct
 from typing import Any
 
 from controller_app.model.allocation import Allocation
+from controller_app.model.checksum import internet_checksum
 from controller_app.openflow.decode import PacketIn
 from controller_app.pipeline.cookies import is_ours
 from controller_app.pipeline.labels import Label
@@ -93,13 +94,13 @@ def wire_frame(packet: Packet) -> bytes:
     body = _transport(packet, protocol)
     if protocol in _CHECKSUM_AT:
         pseudo = b"" if protocol == ICMP else source + destination + struct.pack("!II", len(body), protocol)
-        checksum = _checksum(pseudo + body) or (0xFFFF if protocol == UDP else 0)
+        checksum = internet_checksum(pseudo + body) or (0xFFFF if protocol == UDP else 0)
         at = _CHECKSUM_AT[protocol]
         body = body[:at] + checksum.to_bytes(2, "big") + body[at + 2 :]
     ttl = packet.get("ttl", 64)
     if version == 4:
         header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0x4000, ttl, protocol, 0)
-        checksum = _checksum(header + source + destination)
+        checksum = internet_checksum(header + source + destination)
         header = header[:10] + checksum.to_bytes(2, "big") + source + destination
     else:
         header = struct.pack("!IHBB", 6 << 28, len(body), protocol, ttl) + source + destination
@@ -120,11 +121,3 @@ def _transport(packet: Packet, protocol: int) -> bytes:
         return struct.pack("!BBHHH", kind, 0, 0, packet.get("icmp_id", 0), 1)
     return b""
 
-
-def _checksum(data: bytes) -> int:
-    """The internet checksum (RFC 1071)."""
-    data += b"\0" * (len(data) % 2)
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF
