@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,7 +33,7 @@ def test_following_is_looking_anew(steps: list[Tenant], same_services: bool) -> 
     if same_services:
         steps = [Tenant(endpoints=step.endpoints, services=steps[0].services) for step in steps]
     found = Membership(steps[0])
-    for before, step in zip(steps, steps[1:], strict=False):
+    for before, step in itertools.pairwise(steps):
         last, found = found, found.following(step)
         anew = Membership(step)
         for name in step.services:
