@@ -12,7 +12,7 @@ from controller_app.model.flow import Flow, FlowKey, MeterConfig, SwitchState
 from controller_app.pipeline.admission import admit
 from controller_app.pipeline.answers import respond
 from controller_app.pipeline.boxes import Prefix
-from controller_app.pipeline.build import PipelineError, Rules
+from controller_app.pipeline.build import Rules
 from controller_app.pipeline.checked import Reply, checked, depends, replies
 from controller_app.pipeline.choose import affine, always, choice_name, choose, forget_providers, lead, recall, resume
 from controller_app.pipeline.classify import Choices, Classification, sources
@@ -20,6 +20,7 @@ from controller_app.pipeline.edge import address, leave
 from controller_app.pipeline.fits import fits
 from controller_app.pipeline.flood import flood, tree
 from controller_app.pipeline.functions import advance, restore, serve
+from controller_app.pipeline.holding import Holding
 from controller_app.pipeline.memory import Memory
 from controller_app.pipeline.reach import Reach, reachable
 from controller_app.pipeline.serving import always_untranslate, stray, translate, untranslate
@@ -266,10 +267,12 @@ class Assembly:
 
     def state(self, switch: str) -> SwitchState:
         """What a switch is to hold."""
-        parts, classified = tuple(self._parts[switch]), self._classified.get(switch, {})
-        meters = self._meters.get(switch, ())
-        source = parts, classified, meters
-        return self._memory.part(("state", switch), source, _state, switch, parts, classified, meters)
+        parts = tuple(self._parts[switch])
+        flows = *(part.flows for part in parts), self._classified.get(switch, {})
+        groups = tuple(part.groups for part in parts if part.groups)
+        meters = *(part.meters for part in parts if part.meters), {m.id: m for m in self._meters.get(switch, ())}
+        source = switch, flows, groups, meters
+        return self._memory.following(("state", switch), Holding.following, Holding, source).state
 
     def _empty(self, name: str) -> Rules:
         return Rules(name, self._objects)
@@ -278,29 +281,3 @@ class Assembly:
 def _place(service: ServiceView, switch: str) -> object:
     """What tells the choices of a service at different switches apart."""
     return switch if switch in service.near else ""
-
-
-def _state(
-    switch: str, parts: tuple[Rules, ...], classified: Mapping[FlowKey, Flow], limits: tuple[MeterConfig, ...]
-) -> SwitchState:
-    flows: dict[FlowKey, Flow] = dict(parts[0].flows)
-    groups, meters = dict(parts[0].groups), {**parts[0].meters, **{meter.id: meter for meter in limits}}
-    every = (*(part.flows for part in parts), classified)
-    for more in every[1:]:
-        flows.update(more)
-    if len(flows) != sum(map(len, every)):
-        _check_agreement(switch, every)
-    for part in parts[1:]:
-        groups.update(part.groups)
-        meters.update(part.meters)
-    return SwitchState(flows, groups, meters)
-
-
-def _check_agreement(switch: str, every: tuple[Mapping[FlowKey, Flow], ...]) -> None:
-    """Two parts may want one flow; if they want different things of it, that is a fault in this program."""
-    found: dict[FlowKey, Flow] = {}
-    for flows in every:
-        for key, flow in flows.items():
-            other = found.setdefault(key, flow)
-            if (other.actions, other.goto) != (flow.actions, flow.goto):
-                raise PipelineError(f"two rules of {switch} clash: {other} and {flow}")

@@ -1,0 +1,103 @@
+"""All that one switch is to hold, put together from parts; where few parts changed, from what it was before."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from controller_app.model.flow import Flow, FlowKey, Group, MeterConfig, SwitchState
+from controller_app.pipeline.build import PipelineError
+
+Key = TypeVar("Key", bound=Hashable)
+Parts = tuple[Mapping[Any, Any], ...]
+
+
+class Source(NamedTuple):
+    """The parts of a switch. Parts are never changed once made: the same object is the same part."""
+
+    switch: str
+    flows: tuple[Mapping[FlowKey, Flow], ...]
+    groups: tuple[Mapping[int, Group], ...]
+    meters: tuple[Mapping[int, MeterConfig], ...]
+
+
+class Holding:
+    """What a switch is to hold, and the parts it was made from."""
+
+    def __init__(self, source: tuple[Any, ...]) -> None:
+        self._source = Source(*source)
+        self.state = SwitchState(
+            _merged(self._source.switch, self._source.flows), _union(self._source.groups), _union(self._source.meters)
+        )
+
+    def following(self, source: tuple[Any, ...]) -> Holding:
+        """The same of other parts; the same object where they are the same."""
+        before, now = self._source, Source(*source)
+        flows = _followed(self.state.flows, before.flows, now.flows)
+        if flows is None:
+            return Holding(source)
+        groups = _union(now.groups) if _differ(before.groups, now.groups) else self.state.groups
+        meters = _union(now.meters) if before.meters != now.meters else self.state.meters
+        found = Holding.__new__(Holding)
+        found._source, found.state = now, self.state
+        if flows is not self.state.flows or groups is not self.state.groups or meters is not self.state.meters:
+            found.state = SwitchState(flows, groups, meters)
+        return found
+
+
+def _differ(before: Parts, now: Parts) -> bool:
+    return len(before) != len(now) or any(one is not other for one, other in zip(before, now, strict=True))
+
+
+def _union(parts: Iterable[Mapping[Key, Any]]) -> dict[Key, Any]:
+    found: dict[Key, Any] = {}
+    for part in parts:
+        found.update(part)
+    return found
+
+
+def _merged(switch: str, parts: tuple[Mapping[FlowKey, Flow], ...]) -> dict[FlowKey, Flow]:
+    flows = _union(parts)
+    if len(flows) != sum(map(len, parts)):
+        _check_agreement(switch, parts)
+    return flows
+
+
+def _followed(
+    held: Mapping[FlowKey, Flow],
+    before: tuple[Mapping[FlowKey, Flow], ...],
+    now: tuple[Mapping[FlowKey, Flow], ...],
+) -> Mapping[FlowKey, Flow] | None:
+    """The flows of `now`, from what is held of `before`; None where so much changed that all is to be put together."""
+    if not _differ(before, now):
+        return held
+    known, wanted = {id(part): part for part in before}, {id(part): part for part in now}
+    gone = [part for number, part in known.items() if number not in wanted]
+    come = [part for number, part in wanted.items() if number not in known]
+    stay = [part for number, part in wanted.items() if number in known]
+    leaving, arriving = _union(gone), _union(come)
+    if 4 * (len(leaving) + len(arriving)) > len(held) or len(arriving) != sum(map(len, come)):
+        return None
+    flows = dict(held)
+    for key, flow in arriving.items():
+        other = held.get(key)
+        if other is not None and other != flow and any(key in part for part in stay):
+            return None  # two parts want one flow
+        flows[key] = flow
+    for key in leaving.keys() - arriving.keys():
+        others = [part[key] for part in stay if key in part]
+        if others:
+            flows[key] = others[-1]
+        else:
+            del flows[key]
+    return flows
+
+
+def _check_agreement(switch: str, every: tuple[Mapping[FlowKey, Flow], ...]) -> None:
+    """Two parts may want one flow; if they want different things of it, that is a fault in this program."""
+    found: dict[FlowKey, Flow] = {}
+    for flows in every:
+        for key, flow in flows.items():
+            other = found.setdefault(key, flow)
+            if (other.actions, other.goto) != (flow.actions, flow.goto):
+                raise PipelineError(f"two rules of {switch} clash: {other} and {flow}")
