@@ -49,7 +49,13 @@ class ControllerProcess:
         ]
         for policy in policies:
             command += ["--policy", str(policy)]
+        self._processes, self._command = processes, command
         self.process: Process = processes.start("chain-manager", command)
+
+    def start_again(self) -> None:
+        """Start it as it was started, after it ended, and wait until it answers."""
+        self.process = self._processes.start("chain-manager", self._command)
+        self.wait_listening()
 
     def wait_listening(self, seconds: float = 30.0) -> None:
         """Wait until it answers; only then may switches start (they back off after a refused connection)."""

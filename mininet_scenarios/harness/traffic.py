@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -47,6 +48,10 @@ class WebServer:
 
     def ready(self) -> None:
         self._process.wait_for_output("listening")
+
+    def hang(self, hanging: bool = True) -> None:
+        """Its kernel goes on taking connections, and nobody answers them; or it is itself again."""
+        self._process.popen.send_signal(signal.SIGSTOP if hanging else signal.SIGCONT)
 
     def visits(self) -> list[tuple[str, int, int]]:
         """Every connection that reached it: peer address, peer port, the port it came in at."""

@@ -19,10 +19,12 @@ from mininet_scenarios.harness.scenarios import run_scenario, scenarios
 LABS = {  # and the fewest checks each has to make
     "branching": 14,
     "chain_cases": 800,
+    "contiv_walkthrough": 28,
     "function_modes": 80,
     "insertion": 40,
     "layer7": 15,
     "narrow_tunnels": 100,
+    "service_cases": 240,
     "transports": 80,
 }
 PORTABLE = ("--no-symmetric-hash",)
@@ -56,8 +58,17 @@ def test_layer7(tmp_path: Path, options: tuple[str, ...]) -> None:
     run("layer7", tmp_path / "results", *options)
 
 
+@pytest.mark.parametrize("options", [(), PORTABLE], ids=["fast", "portable"])
+def test_service_cases(tmp_path: Path, options: tuple[str, ...]) -> None:
+    run("service_cases", tmp_path / "results", *options)
+
+
 def test_branching(tmp_path: Path) -> None:
     run("branching", tmp_path / "results")
+
+
+def test_contiv_walkthrough(tmp_path: Path) -> None:
+    run("contiv_walkthrough", tmp_path / "results")
 
 
 def test_insertion(tmp_path: Path) -> None:
