@@ -19,6 +19,14 @@ def metrics(conductor: Conductor) -> str:
     ]
     for provider, sums in used.items():
         lines.append(f"chainsteer_service_connections_total{{{_labels(*provider)}}} {sums.opened}")
+    lines += [
+        "# HELP chainsteer_service_connections_open TCP connections that providers seem to have, an estimate from the "
+        "FIN and RST that passed (docs/services.md).",
+        "# TYPE chainsteer_service_connections_open gauge",
+    ]
+    for provider, sums in used.items():
+        if sums.left is not None:
+            lines.append(f"chainsteer_service_connections_open{{{_labels(*provider)}}} {sums.left}")
     for unit in ("packets", "bytes"):
         name = f"chainsteer_service_{unit}_total"
         what = "Packets" if unit == "packets" else "Bytes, with Ethernet headers,"

@@ -18,6 +18,7 @@ from controller_app.runtime.computed import Computed
 from controller_app.runtime.conductor import Conductor
 
 Document = dict[str, Any]
+_SUMMED = ("opened", "left", "packets_in", "packets_out", "bytes_in", "bytes_out")
 States = Mapping[tuple[str, str, str], ProviderState]
 
 
@@ -62,7 +63,7 @@ def _service(conductor: Conductor, tenant: Tenant, service: Service, known: Stat
         state = known.get((tenant.name, service.name, endpoint.name), ProviderState("down", "not computed yet"))
         used = conductor.stats.of(Provider(tenant.name, service.name, endpoint.name))
         counts = _used(used, conductor.stats.now)
-        total.update({name: value for name, value in counts.items() if name not in ("active", "packets_per_second")})
+        total.update({name: counts[name] for name in _SUMMED if counts[name] is not None})
         host = conductor.computed.topology.hosts.get(endpoint.host)
         providers.append(
             {
@@ -70,7 +71,7 @@ def _service(conductor: Conductor, tenant: Tenant, service: Service, known: Stat
                 "host": endpoint.host,
                 "ips": [] if host is None else [str(ip) for ip in _ips(host)],
                 "state": state.word,
-                "reason": state.reason,
+                "reason": _reason(state, used),
                 "weight": endpoint.weight,
                 # who does not serve keeps his place in a table that nobody reads
                 "slots": slots[endpoint.name] if state.word in ("serving", "draining") else 0,
@@ -91,7 +92,7 @@ def _service(conductor: Conductor, tenant: Tenant, service: Service, known: Stat
         "expose": service.expose if isinstance(service.expose, str) else [written(each) for each in service.expose],
         "policy": conductor.intent.owner(tenant.name, "services", service.name),
         "providers": providers,
-        "total": dict(total),
+        "total": {"left": None, **total} if providers else {},
     }
 
 
@@ -102,6 +103,7 @@ def _ips(host: Host) -> tuple[IPAddress, ...]:
 def _used(used: Used, now: float) -> Document:
     return {
         "opened": used.opened,
+        "left": used.left,
         "active": used.active(now),
         "packets_per_second": round(used.rate, 1) if used.active(now) else 0.0,
         "packets_in": used.packets_in,
@@ -109,6 +111,13 @@ def _used(used: Used, now: float) -> Document:
         "bytes_in": used.bytes_in,
         "bytes_out": used.bytes_out,
     }
+
+
+def _reason(state: ProviderState, used: Used) -> str:
+    """Why a provider is in its state; of one that drains, what is left too."""
+    if state.word != "draining" or used.left is None:
+        return state.reason
+    return f"{used.left} left; {state.reason}"
 
 
 def _health(health: Health) -> Document:

@@ -4,24 +4,61 @@ Three kinds of flow count (see docs/pipeline.md), each with the service's cookie
 provider; `served`, new connections to it alone; `returned`, its replies. A flow may go and come back and then counts
 from nothing, so what is kept are sums of differences. (Open vSwitch keeps the counters, but not the age, of a flow that
 is replaced by one with the same match, so only a count that went down tells of a new flow.)
+
+How many TCP connections are left is an estimate, see `left`: more flows of `served` and `returned` count FIN and RST.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from controller_app.model.allocation import Allocation
-from controller_app.model.flow import FlowKey
+from controller_app.model.flow import TCP_ACK, TCP_FIN, TCP_RST, FlowKey
 from controller_app.model.policy import Policy
 from controller_app.model.topology import Topology
 from controller_app.pipeline.cookies import object_name
-from controller_app.pipeline.tables import LEAVING, NUMBER, ZONE, ZONES
+from controller_app.pipeline.tables import LEAVING, NUMBER, SERVED_PORT, ZONE, ZONES
 
+FORGOTTEN = 24 * 3600.0  # seconds after which Open vSwitch forgets a connection without packets
 RECENT = 10.0  # seconds after its last packet for which a provider counts as active
 TABLES = tuple(name for name in ("translate", "served", "returned") if name in NUMBER)
 _NAMES = {NUMBER[name]: name for name in TABLES}
+
+# What flows tell of TCP connections
+OPENED = "opened"
+PROVIDER_FIN, PROVIDER_RESET = "provider-fin", "provider-reset"
+CLIENT_FIN, CLIENT_RESET, CLIENT_ANSWER = "client-fin", "client-reset", "client-answering-reset"
+_SAID = {
+    ("returned", TCP_FIN): PROVIDER_FIN,
+    ("returned", TCP_RST | TCP_ACK): PROVIDER_RESET,
+    ("served", TCP_FIN): CLIENT_FIN,
+    ("served", TCP_RST | TCP_ACK): CLIENT_RESET,
+    ("served", TCP_RST): CLIENT_ANSWER,
+}  # by table and the flags that a flow matches
+
+
+def left(said: Mapping[str, int]) -> int:
+    """How many connections are open, of these counts; negative where more seem to have ended than began.
+
+    One is over with the provider's FIN, or with a reset (RST with ACK set) of either side, whichever is first:
+
+    - each side says FIN, in any order: the provider's counts.
+    - one side resets: that counts. So does a provider's reset after the client's FIN.
+    - the provider says FIN, and the client resets instead of saying FIN: as many as clients owe FINs are not counted
+      twice.
+    - the client says FIN, and then answers what the provider still sends with resets (without ACK, several), so that
+      the provider never says FIN: as many as providers owe FINs count, if so many such resets came.
+
+    Other resets without ACK do not count: they follow a FIN, or a reset with it.
+    """
+    provider_fins, client_fins = said.get(PROVIDER_FIN, 0), said.get(CLIENT_FIN, 0)
+    provider_resets, client_resets = said.get(PROVIDER_RESET, 0), said.get(CLIENT_RESET, 0)
+    twice = min(client_resets, max(0, provider_fins - client_fins))
+    cut_off = min(said.get(CLIENT_ANSWER, 0), max(0, client_fins - provider_fins - provider_resets))
+    return said.get(OPENED, 0) - (provider_fins + provider_resets + client_resets - twice + cut_off)
 
 
 class Provider(NamedTuple):
@@ -34,7 +71,7 @@ class Provider(NamedTuple):
 
 class Reading(NamedTuple):
     """A flow's counters as a switch told them. key: what it is on that switch; table: `translate`, `served` or
-    `returned`; age: seconds since it was added."""
+    `returned`; age: seconds since it was added; said: what its packets tell of TCP connections, nothing for most."""
 
     key: Hashable
     table: str
@@ -42,12 +79,14 @@ class Reading(NamedTuple):
     packets: int
     octets: int
     age: float
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
     """Sums for one provider of one service. rate: packets a second, both ways, between the last two readings;
-    last: when the newest packets were seen, None for never."""
+    last: when the newest packets were seen, None for never; left: TCP connections that seem to be open, None for a
+    provider without TCP, or that no switch told of yet."""
 
     opened: int = 0
     packets_in: int = 0
@@ -56,6 +95,7 @@ class Used:
     bytes_out: int = 0
     rate: float = 0.0
     last: float | None = None
+    left: int | None = None
 
     def active(self, now: float) -> bool:
         """Whether packets came or went lately."""
@@ -74,6 +114,7 @@ class _Sums:
     packets: dict[str, int] = field(default_factory=dict)  # by table
     octets: dict[str, int] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)  # by switch
+    said: dict[str, Counter[str]] = field(default_factory=dict)  # by switch, since nothing was left there
     last: float | None = None
 
 
@@ -96,6 +137,10 @@ class Usage:
             packets, octets = reading.packets - last.packets, max(0, reading.octets - last.octets)
             seen[reading.key] = _Last(reading.packets, reading.octets, now)
             sums = self._sums.setdefault(reading.provider, _Sums())
+            if reading.said:
+                sums.said.setdefault(switch, Counter())[reading.said] += packets
+            if reading.table == "served" and reading.said not in ("", OPENED):
+                continue  # no new connections, but packets of old ones
             sums.packets[reading.table] = sums.packets.get(reading.table, 0) + packets
             sums.octets[reading.table] = sums.octets.get(reading.table, 0) + octets
             if reading.table == "served":
@@ -109,6 +154,18 @@ class Usage:
             sums.rates.pop(switch, None)
             if provider in passed:
                 sums.rates[switch] = passed[provider]
+            self._settle(switch, sums, provider in passed, now)
+
+    def _settle(self, switch: str, sums: _Sums, serves: bool, now: float) -> None:
+        """Nothing is left where that is certain, so that what was counted wrongly does not count for ever: the switch
+        has no flows for the provider any more; or its connections are forgotten; or nobody sends, and more connections
+        seem to have ended than began (while somebody does, it may be that flows were asked one after the other)."""
+        said = sums.said.get(switch)
+        if said is None:
+            return
+        quiet = float("inf") if sums.last is None else now - sums.last
+        if not serves or (sums.last is not None and quiet > FORGOTTEN) or (quiet > RECENT and left(said) < 0):
+            said.clear()
 
     def keep(self, policy: Policy) -> None:
         """Forget providers that a policy does not have any more."""
@@ -130,6 +187,7 @@ class Usage:
             sums.octets.get("returned", 0),
             sum(sums.rates.values()),
             sums.last,
+            sum(max(0, left(said)) for said in sums.said.values()) if sums.said else None,
         )
 
     def all(self) -> Mapping[Provider, Used]:
@@ -141,6 +199,7 @@ class Owners:
     """Whose a flow's counters are, by the numbers that one compile used."""
 
     def __init__(self, policy: Policy, topology: Topology, allocation: Allocation) -> None:
+        self._policy = policy
         self._allocation = allocation
         self._endpoints: dict[tuple[str, str], str] = {}  # (tenant, host) -> endpoint
         for tenant in policy.tenants.values():
@@ -168,8 +227,22 @@ class Owners:
         for host in self._hosts(flow):
             endpoint = self._endpoints.get((tenant, host))
             if endpoint is not None:
-                return Reading(flow, table, Provider(tenant, service, endpoint), packets, octets, age)
+                provider = Provider(tenant, service, endpoint)
+                return Reading(flow, table, provider, packets, octets, age, self._said(flow, table, provider))
         return None
+
+    def _said(self, flow: FlowKey, table: str, provider: Provider) -> str:
+        """What a flow's packets tell of TCP connections."""
+        for field_name, value, _ in flow.match:
+            if field_name == "tcp_flags":
+                return _SAID.get((table, value), "")
+            if table == "served" and field_name == SERVED_PORT.field:
+                owner = self._policy.tenants.get(provider.tenant)
+                service = None if owner is None else owner.services.get(provider.service)
+                number = value >> SERVED_PORT.offset & (1 << SERVED_PORT.bits) - 1
+                if service is not None and number < len(service.ports):
+                    return OPENED if service.ports[number].protocol == "tcp" else ""
+        return ""
 
     def _hosts(self, flow: FlowKey) -> list[str]:
         """The host a flow is for: by its waypoint, or by the conntrack zone of its port."""

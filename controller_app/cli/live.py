@@ -56,8 +56,11 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 def provider_cell(provider: Mapping[str, Any]) -> str:
-    """A provider in a table of services: its slots, and its state where it does not simply serve."""
+    """A provider in a table of services: its slots, and its state where it does not simply serve; of one that drains,
+    how many connections are left."""
     state = "" if provider["state"] == "serving" else f", {provider['state']}"
+    if provider["state"] == "draining" and provider["left"] is not None:
+        state += f", {provider['left']} left"
     return f"{provider['endpoint']} ({provider['slots']}/256{state}, {provider['opened']} opened)"
 
 

@@ -214,7 +214,8 @@ def service_inspect(
     name: Name, tenant: Tenant = "default", output: Output = None, controller: Controller = None, token: Token = None
 ) -> None:
     """A service's address, ports and name, its providers with their state, and what they were used for: connections
-    opened since the controller began, whether packets passed within the last 10 seconds, and bytes."""
+    opened since the controller began, TCP connections that are left (an estimate), whether packets passed within the
+    last 10 seconds, and bytes."""
     chosen = output_format(output)
     found: dict[str, Any] = Client(controller, token).get(f"/services/{quoted(name)}", tenant=tenant)
     if chosen != "table":
@@ -237,16 +238,17 @@ def service_inspect(
         if value:
             emit(f"{key + ':':11}{value}")
     emit("")
-    columns = ("endpoint", "host", "address", "state", "weight", "slots", "opened", "active", "packets/s", "bytes in",
-               "bytes out", "reason")  # fmt: skip
+    columns = ("endpoint", "host", "address", "state", "weight", "slots", "opened", "left", "active", "packets/s",
+               "bytes in", "bytes out", "reason")  # fmt: skip
     rows = [
-        (p["endpoint"], p["host"], p["ips"], p["state"], p["weight"], f"{p['slots']}/256", p["opened"], p["active"],
-         p["packets_per_second"], p["bytes_in"], p["bytes_out"], p["reason"])
+        (p["endpoint"], p["host"], p["ips"], p["state"], p["weight"], f"{p['slots']}/256", p["opened"],
+         p["left"], p["active"], p["packets_per_second"], p["bytes_in"], p["bytes_out"], p["reason"])
         for p in found["providers"]
     ]  # fmt: skip
     total = found["total"]
     if rows:
-        rows.append(("all", "", "", "", "", "", total["opened"], "", "", total["bytes_in"], total["bytes_out"], ""))
+        rows.append(("all", "", "", "", "", "", total["opened"], total["left"], "", "", total["bytes_in"],
+                     total["bytes_out"], ""))  # fmt: skip
     emit_table(columns, rows)
 
 

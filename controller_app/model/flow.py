@@ -42,6 +42,7 @@ FIELD_BITS: Mapping[str, int] = {
     "ipv6_dst": 128,
     "tcp_src": 16,
     "tcp_dst": 16,
+    "tcp_flags": 12,  # TCP_FIN and the like, from the lowest bit up
     "udp_src": 16,
     "udp_dst": 16,
     "icmp_type": 8,
@@ -60,6 +61,8 @@ FIELD_BITS: Mapping[str, int] = {
 FIELD_ORDER: Mapping[str, int] = {name: position for position, name in enumerate(FIELD_BITS)}
 
 FRAG_ANY, FRAG_LATER = 0x01, 0x02  # bits of ip_frag (nw_frag in ovs-fields(7))
+
+TCP_FIN, TCP_SYN, TCP_RST, TCP_ACK = 0x01, 0x02, 0x04, 0x10  # bits of tcp_flags (RFC 9293, 3.1)
 
 # ct_state bits (ovs-fields(7)).
 CT_NEW, CT_EST, CT_REL, CT_RPL, CT_INV, CT_TRK = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20

@@ -1,8 +1,8 @@
 """How fields are named on the wire: OXM and NXM headers as Open vSwitch 3.1 writes them in OpenFlow 1.3.
 
 A header is 32 bits: class (16), field (7), has-mask (1), payload length (8) (OpenFlow 1.3.5, 7.2.3.2). The
-fields of the NSH are an experimenter's: 64 bits, of which the last 32 name the experimenter and count towards
-the payload. Where a field has two names, Open vSwitch uses the OXM one in matches and set-field actions, the
+fields of the NSH and TCP's flags are experimenters': 64 bits, of which the last 32 name the experimenter and count
+towards the payload. Where a field has two names, Open vSwitch uses the OXM one in matches and set-field actions, the
 NXM one in reg-load, reg-move, ct and check_pkt_larger (nx_put_match and mf_nxm_header of its nx-match.c).
 
 One field has another form in matches: `vlan_tci` travels as VLAN_VID (with the CFI bit: "is tagged") and
@@ -20,6 +20,7 @@ from controller_app.model.flow import FIELD_BITS
 NXM_OF, NXM_NX, ERICSSON, BASIC, EXPERIMENTER = 0x0000, 0x0001, 0x1000, 0x8000, 0xFFFF
 HAS_MASK = 0x100
 NSH_VENDOR = 0x005AD650  # NXOXM_NSH_VENDOR of Open vSwitch's nx-match.c
+ONF_VENDOR = 0x4F4E4600  # ONFOXM_ET_* (ONF extension 109)
 
 
 def _header(oxm_class: int, number: int, length: int) -> int:
@@ -46,13 +47,17 @@ _NXM_NX = {
     **{f"reg{n}": (n, 4) for n in range(16)},
     "arp_sha": (17, 6), "arp_tha": (18, 6), "ipv6_src": (19, 16), "ipv6_dst": (20, 16),
     "icmpv6_type": (21, 1), "nd_target": (23, 16),
-    "nd_sll": (24, 6), "nd_tll": (25, 6), "ip_frag": (26, 1), "ip_ttl": (29, 1), "conj_id": (37, 4),
-    "ct_state": (105, 4), "ct_zone": (106, 2), "ct_mark": (107, 4), "ct_label": (108, 16),
+    "nd_sll": (24, 6), "nd_tll": (25, 6), "ip_frag": (26, 1), "ip_ttl": (29, 1), "tcp_flags": (34, 2),
+    "conj_id": (37, 4), "ct_state": (105, 4), "ct_zone": (106, 2), "ct_mark": (107, 4), "ct_label": (108, 16),
 }  # fmt: skip
 _ERICSSON = {"nd_reserved": (1, 4), "nd_options_type": (2, 1)}
 _NSH = {"nsh_spi": (4, 4), "nsh_si": (5, 1), "nsh_c1": (6, 4)}
+_ONF = {"tcp_flags": (42, 2)}
 
-_OXM_HEADERS = {name: _header(BASIC, *place) for name, place in _BASIC.items()}
+_OXM_HEADERS = {
+    **{name: _header(BASIC, *place) for name, place in _BASIC.items()},
+    **{name: _header(EXPERIMENTER, number, 4 + length) << 32 | ONF_VENDOR for name, (number, length) in _ONF.items()},
+}
 _NXM_HEADERS = {
     **{name: _header(NXM_OF, *place) for name, place in _NXM_OF.items()},
     **{name: _header(NXM_NX, *place) for name, place in _NXM_NX.items()},
@@ -74,7 +79,7 @@ EXACT_ONLY = frozenset({"in_port", "ct_zone", "eth_type", "ip_proto", "icmp_type
                         "nsh_spi", "nsh_si", "ip_dscp", "ip_ttl"})
 # Bits of a field's payload, more than it has where the rest must be 0
 WIRE_BITS: Mapping[str, int] = {**FIELD_BITS, "vlan_vid": 16, "vlan_pcp": 8, "mpls_label": 32, "mpls_bos": 8,
-                                "nsh_spi": 32, "ip_dscp": 8}
+                                "nsh_spi": 32, "ip_dscp": 8, "tcp_flags": 16}
 
 VID_MASK = 0x1FFF  # VLAN id and CFI
 PCP_SHIFT = 13

@@ -67,6 +67,7 @@ from controller_app.pipeline.ofctl_names import (
     PORT_NAMES,
     PROTOCOL_NAMES,
     SET_NAMES,
+    TCP_FLAGS,
     OfctlError,
     value_text,
 )
@@ -176,9 +177,12 @@ def _condition(item: FieldMatch) -> str:
     text = MATCH_NAMES.get(name, name)
     if name == "in_port":
         return f"in_port={_port(value)}"
-    if name == "ct_state":
-        flags = [f"{'+' if value & bit else '-'}{flag}" for flag, bit in CT_FLAGS.items() if mask & bit]
-        return f"ct_state={''.join(flags)}"
+    if name == "tcp_flags" and mask == full:
+        return f"tcp_flags={'|'.join(flag for flag, bit in TCP_FLAGS.items() if value & bit) or '0'}"
+    if name in ("ct_state", "tcp_flags"):
+        known = CT_FLAGS if name == "ct_state" else TCP_FLAGS
+        flags = [f"{'+' if value & bit else '-'}{flag}" for flag, bit in known.items() if mask & bit]
+        return f"{name}={''.join(flags)}"
     if name == "ip_frag":
         for word, (wanted, wanted_mask) in FRAGMENTS.items():
             if (value & 3, mask & 3) == (wanted, wanted_mask & 3):

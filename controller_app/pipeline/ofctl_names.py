@@ -39,6 +39,9 @@ CT_FLAGS: Mapping[str, int] = {
     "dnat": 0x80,
 }
 
+_TCP_FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr", "ns", "[200]", "[400]", "[800]")
+TCP_FLAGS: Mapping[str, int] = {name: 1 << bit for bit, name in enumerate(_TCP_FLAGS)}
+
 # (eth_type, ip_proto) -> the one word that stands for both.
 PROTOCOL_NAMES: Mapping[tuple[int, int | None], str] = {
     (0x0800, 6): "tcp",
@@ -117,6 +120,7 @@ _NXM: Mapping[str, tuple[str, ...]] = {
     "ipv6_dst": ("NXM_NX_IPV6_DST", "OXM_OF_IPV6_DST"),
     "tcp_src": ("NXM_OF_TCP_SRC", "OXM_OF_TCP_SRC"),
     "tcp_dst": ("NXM_OF_TCP_DST", "OXM_OF_TCP_DST"),
+    "tcp_flags": ("NXM_NX_TCP_FLAGS", "ONFOXM_ET_TCP_FLAGS"),
     "udp_src": ("NXM_OF_UDP_SRC", "OXM_OF_UDP_SRC"),
     "udp_dst": ("NXM_OF_UDP_DST", "OXM_OF_UDP_DST"),
     "icmp_type": ("NXM_OF_ICMP_TYPE", "OXM_OF_ICMPV4_TYPE"),

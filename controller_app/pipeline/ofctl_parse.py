@@ -29,6 +29,7 @@ from controller_app.pipeline.ofctl_names import (
     IPV6_FIELDS,
     PROTOCOLS,
     RESERVED_PORTS,
+    TCP_FLAGS,
     OfctlError,
     mask_of_prefix,
     number,
@@ -39,7 +40,8 @@ _NOT_BEHAVIOUR = frozenset(
     {"duration", "n_packets", "n_bytes", "idle_age", "hard_age", "idle_timeout", "hard_timeout", "importance"}
 )
 _FLAGS = frozenset({"send_flow_rem", "check_overlap", "reset_counts", "no_packet_counts", "no_byte_counts"})
-_ALL_CT_FLAGS = sum(CT_FLAGS.values())
+# Fields that are written flag by flag
+_FLAG_FIELDS: Mapping[str, Mapping[str, int]] = {"ct_state": CT_FLAGS, "tcp_flags": TCP_FLAGS}
 _DEFAULT_PRIORITY = 32768
 
 
@@ -174,8 +176,8 @@ def _one(name: str, text: str, found: Mapping[str, tuple[int, int]], ports: Port
     protocol = found.get("ip_proto", (0, 0))[0]
     if name == "in_port":
         return "in_port", parse_port(text, ports), full_mask("in_port")
-    if name == "ct_state":
-        return "ct_state", *_ct_state(text)
+    if name in _FLAG_FIELDS:
+        return name, *_flags(name, text)
     if name in ("ip_frag", "nw_frag"):
         if text not in FRAGMENTS:
             raise OfctlError(f"{name}={text} is not known")
@@ -209,26 +211,29 @@ def _one(name: str, text: str, found: Mapping[str, tuple[int, int]], ports: Port
     return field, parse_value(field, value), parse_value(field, mask)
 
 
-def _ct_state(text: str) -> tuple[int, int]:
-    """`+trk-new`, or all flags at once as `new|trk`."""
+def _flags(name: str, text: str) -> tuple[int, int]:
+    """`+trk-new`, or all flags at once as `new|trk`, or a number."""
+    known = _FLAG_FIELDS[name]
     total, covered = 0, 0
     if text[:1] in ("+", "-"):
-        for sign, flag in re.findall(r"([+-])(\w+)", text):
-            covered |= _ct_flag(flag)
-            total |= _ct_flag(flag) if sign == "+" else 0
+        for sign, flag in re.findall(r"([+-])(\w+|\[\w+\])", text):
+            covered |= _flag(name, flag)
+            total |= _flag(name, flag) if sign == "+" else 0
         return total, covered
     if text[:1].isdigit():
         value, slash, mask = text.partition("/")
-        return number(value, 32), number(mask, 32) if slash else _ALL_CT_FLAGS
+        bits = FIELD_BITS[name]
+        return number(value, bits), number(mask, bits) if slash else sum(known.values())
     for flag in text.split("|"):
-        total |= _ct_flag(flag)
-    return total, _ALL_CT_FLAGS
+        total |= _flag(name, flag)
+    return total, sum(known.values())
 
 
-def _ct_flag(name: str) -> int:
-    if name not in CT_FLAGS:
-        raise OfctlError(f"ct_state flag {name!r} is not known")
-    return CT_FLAGS[name]
+def _flag(name: str, flag: str) -> int:
+    known = _FLAG_FIELDS[name]
+    if flag not in known:
+        raise OfctlError(f"{name} flag {flag!r} is not known")
+    return known[flag]
 
 
 def _bucket(body: str, kind: str, ports: Ports) -> Bucket:

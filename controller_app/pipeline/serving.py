@@ -3,6 +3,11 @@
 A port has four conntrack zones, apart by their two upper bits, since one connection can be in all of them: what its
 host chose as a client; what it is asked as a provider; and, where it is asked by itself, the translation of the
 destination and that of the source. A host does not answer itself: it is asked from the address of the service.
+
+Packets are counted where they are translated (see `balancing.usage`): all of them, new connections, and apart from
+these what ends a TCP connection, FIN and RST. These flows make the megaflows of a service's TCP look at both flags (and
+at ACK, which all but the first packet have), so packets with one of them get a megaflow of their own, one each way and
+not one for each connection; all others go on sharing theirs.
 """
 
 from __future__ import annotations
@@ -15,6 +20,9 @@ from controller_app.model.flow import (
     CT_NEW,
     CT_RPL,
     CT_TRK,
+    TCP_ACK,
+    TCP_FIN,
+    TCP_RST,
     CheckPacketLarger,
     Ct,
     Meter,
@@ -48,6 +56,13 @@ from controller_app.pipeline.views import HostView, ServiceView, World
 # What a short ICMP error is: less than Ethernet + IP + ICMP + the inner IP and TCP headers.
 _SHORT = {4: 81, 6: 121}
 ICMP_ERRORS = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
+
+# What ends a TCP connection: value and mask of its flags, and the rank of the flow that counts it. A host that aborts
+# a connection, or refuses one, says so once, with ACK set (Linux, BSD and Windows all do). A reset without ACK answers
+# what came for a connection that is over already, as often as something comes (RFC 9293, 3.5.2).
+FIN: tuple[tuple[int, int], int] = (TCP_FIN, TCP_FIN), 1
+RESET: tuple[tuple[int, int], int] = (TCP_RST | TCP_ACK, TCP_RST | TCP_ACK), 2
+ANSWERING_RESET: tuple[tuple[int, int], int] = (TCP_RST, TCP_RST | TCP_ACK), 2
 
 LEARN: tuple[Move | SetField, ...] = (
     Move(labels.PATH, labels.LEARNED_PATH),
@@ -114,10 +129,15 @@ def _to(ip: IPAddress) -> Fields:
     return {f"ipv{ip.version}_dst": int(ip)}
 
 
+def _from(ip: IPAddress) -> Fields:
+    return {f"ipv{ip.version}_src": int(ip)}
+
+
 def _count_replies(rules: Rules, view: ServiceView, provider: HostView) -> None:
+    """Counters of what a provider answers: by port, and of all TCP ports together what ends connections."""
     for ip in view.ips:
         for port in view.service.ports:
-            asked: Fields = {f"ipv{ip.version}_src": int(ip), f"{port.protocol}_src": port.port}
+            asked: Fields = {**_from(ip), f"{port.protocol}_src": port.port}
             rules.add(
                 "returned",
                 "exact",
@@ -128,6 +148,20 @@ def _count_replies(rules: Rules, view: ServiceView, provider: HostView) -> None:
                 ip_proto=protocol_number(port.protocol, ip.version),
                 **asked,
             )
+        if any(port.protocol == "tcp" for port in view.service.ports):
+            for flags, rank in (FIN, RESET):
+                rules.add(
+                    "returned",
+                    "exact",
+                    f"services/{view.key}",
+                    goto="addressing",
+                    plus=rank,
+                    reg1=labels.bits(ZONE, serving_zone(provider)),
+                    eth_type=_eth_type(ip.version),
+                    ip_proto=protocol_number("tcp", ip.version),
+                    tcp_flags=flags,
+                    **_from(ip),
+                )
 
 
 def _reply_to_itself(rules: Rules, view: ServiceView, provider: HostView) -> None:
@@ -196,6 +230,8 @@ def _translate(rules: Rules, view: ServiceView, provider: HostView, ip: IPAddres
             "ct_state": (CT_TRK | CT_NEW, CT_TRK | CT_NEW),
         }
         rules.add("served", "exact", owner, goto="leave", **opened)
+    if any(port.protocol == "tcp" for port in view.service.ports):
+        _count_ends(rules, view, leaving, version)
     as_service = Ct(zone=source, commit=True, table=NUMBER["served"], nat=Nat(int(ip), None, version, source=True))
     itself: Fields = {"reg3": labels.bits(SERVICE, view.id), "reg4": leaving, "eth_type": _eth_type(version)}
     rules.add("hairpin", "exact", owner, (as_service,), **itself)
@@ -208,6 +244,24 @@ def _translate(rules: Rules, view: ServiceView, provider: HostView, ip: IPAddres
         rules.add("translate", "exact", owner, (check,), "translate-error", **to)
     long_enough: Fields = {"reg4": leaving, "reg5": labels.bits(LARGE, 1)}
     rules.add("translate-error", "exact", owner, (told,), **long_enough, eth_type=_eth_type(version))
+
+
+def _count_ends(rules: Rules, view: ServiceView, leaving: tuple[int, int], version: int) -> None:
+    """Counters of what clients end connections with."""
+    for flags, rank in (FIN, RESET, ANSWERING_RESET):
+        rules.add(
+            "served",
+            "exact",
+            f"services/{view.key}",
+            goto="leave",
+            plus=rank,
+            reg3=labels.bits(SERVICE, view.id),
+            reg4=leaving,
+            ct_state=(CT_TRK | CT_EST, CT_TRK | CT_EST),
+            eth_type=_eth_type(version),
+            ip_proto=protocol_number("tcp", version),
+            tcp_flags=flags,
+        )
 
 
 def stray(world: World, rules: Rules, switch: str) -> None:

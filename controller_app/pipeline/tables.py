@@ -173,8 +173,9 @@ TABLES: tuple[Table, ...] = (
     _table(
         "returned",
         111,
-        "Replies are counted, by service, port and provider.",
-        {"reg1", "eth_type", "ipv4_src", "ipv6_src", "ip_proto", "tcp_src", "udp_src"},
+        "Replies are counted, by service, port and provider; apart from these FIN and RST of TCP, by service and "
+        "provider.",
+        {"reg1", "eth_type", "ipv4_src", "ipv6_src", "ip_proto", "tcp_src", "udp_src", "tcp_flags"},
         set(),
         "addressing",
     ),
@@ -383,8 +384,8 @@ TABLES: tuple[Table, ...] = (
     _table(
         "served",
         178,
-        "New connections are counted, by service, port and provider.",
-        {"reg3", "reg4", "reg7", "ct_state"},
+        "New connections are counted, by service, port and provider; and FIN and RST of TCP, by service and provider.",
+        {"reg3", "reg4", "reg7", "ct_state", "eth_type", "ip_proto", "tcp_flags"},
         set(),
         "leave",
     ),

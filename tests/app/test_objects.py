@@ -116,6 +116,7 @@ def test_a_service_is_inspected(shop: Controller) -> None:
     (web2,) = found["providers"]
     assert (web2["endpoint"], web2["state"], web2["weight"], web2["slots"]) == ("web2", "serving", 2, 256)
     assert (web2["opened"], web2["active"], web2["bytes_in"], web2["bytes_out"]) == (0, False, 0, 0)
+    assert web2["left"] is None, "no switch told of it"
     table = shop.ctl("service", "inspect", "app")
     assert "address:   100.1.1.77" in table
     assert "256/256" in table

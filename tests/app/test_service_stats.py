@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
 
 import bed
 import dummy_ovs as dummy
@@ -11,7 +16,9 @@ from plain_controller import PlainController
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
+from controller_app.api import service_metrics, service_views
 from controller_app.balancing.usage import Provider, Used
+from controller_app.cli.live import provider_cell
 from controller_app.runtime.conversation import Conversation
 from controller_app.runtime.flow_questions import FlowQuestions
 
@@ -31,14 +38,14 @@ WEB1 = Provider("default", "app", "web1")
 GATEWAY = "0a:00:00:00:00:01"
 
 
-def client(sport: int, flags: str, size: int = 0) -> bytes:
+def client(sport: int, flags: str, size: int = 0, seq: int = 0, ack: int = 0) -> bytes:
     head = Ether(src="02:00:00:00:01:11", dst=GATEWAY) / IP(src="10.1.0.11", dst="100.1.1.3")
-    return bytes(head / TCP(sport=sport, dport=8080, flags=flags) / (b"x" * size))
+    return bytes(head / TCP(sport=sport, dport=8080, flags=flags, seq=seq, ack=ack) / (b"x" * size))
 
 
-def server(sport: int, flags: str, port: int = 80) -> bytes:
+def server(sport: int, flags: str, port: int = 80, size: int = 0, seq: int = 0, ack: int = 0) -> bytes:
     head = Ether(src="02:00:00:00:02:21", dst=GATEWAY) / IP(src="10.2.0.21", dst="10.1.0.11")
-    return bytes(head / TCP(sport=port, dport=sport, flags=flags))
+    return bytes(head / TCP(sport=port, dport=sport, flags=flags, seq=seq, ack=ack) / (b"x" * size))
 
 
 def used(controller: PlainController, opened: int) -> Used:
@@ -88,6 +95,145 @@ def test_connections_packets_and_bytes_of_a_provider(dummy_ovs: dummy.DummyOvs) 
         controller.wait_switches(4)
         assert network.send("h1", client(40010, "S")).hosts() == {"w1"}
         assert used(controller, 5).packets_in == 11
+
+
+@dataclass
+class Talk:
+    """A TCP connection, with sequence numbers as hosts count them."""
+
+    network: bed.Bed
+    sport: int
+    said: int = 1000  # by the client, up to here
+    answered: int = 70000  # by the server
+
+    def ask(self, flags: str, size: int = 0) -> None:
+        """A segment of the client's."""
+        ack = self.answered if "A" in flags else 0
+        seen = self.network.send("h1", client(self.sport, flags, size, self.said, ack))
+        assert seen.hosts() == {"w1"}
+        self.said += size + ("S" in flags) + ("F" in flags)
+
+    def answer(self, flags: str, size: int = 0) -> None:
+        """A segment of the server's."""
+        ack = self.said if "A" in flags else 0
+        seen = self.network.send("w1", server(self.sport, flags, 80, size, self.answered, ack))
+        assert seen.hosts() == {"h1"}
+        self.answered += size + ("S" in flags) + ("F" in flags)
+
+    def play(self, script: str) -> None:
+        """Segments such as `>PA100 <A`: who sends, flags, bytes."""
+        for segment in script.split():
+            flags = segment[1:].rstrip("0123456789")
+            side = self.ask if segment[0] == ">" else self.answer
+            side(flags, int(segment[1 + len(flags) :] or 0))
+
+
+BEGIN = ">S <SA >A >PA100 <A <PA200 >A"
+ENDS = {
+    "the client closes first": ">FA <A <FA >A",
+    "the client closes first, the server at once": ">FA <FA >A",
+    "the server closes first": "<FA >A >FA <A",
+    "the client aborts": ">RA",
+    "the client aborts while data come": ">RA <PA300 <PA300 >R >R",
+    "the server aborts": "<RA",
+    "the server aborts while data come": "<RA >PA300 >PA300 <R <R",
+    "the server closes, the client aborts": "<FA >A >RA",
+    "the client closes, and gets more": ">FA <A <PA100 <PA100 >R >R",
+    "the client closes, the server aborts": ">FA <RA",
+}
+
+
+def test_connections_that_are_left(dummy_ovs: dummy.DummyOvs) -> None:
+    """Five are opened and two of them end, in every way there is; in the end the provider serves no more."""
+    network = bed.Bed(dummy_ovs, examples.network(), examples.policy())
+    sports = itertools.count(40001)
+    with PlainController(examples.network(), NETWORKS) as controller:
+        for number in range(4):
+            dummy_ovs.set_controller(f"b{number}", "127.0.0.1", controller.port)
+        controller.wait_switches(4)
+        assert used(controller, 0).left == 0
+        sent = received = 0
+        for count, (way, script) in enumerate(ENDS.items(), 1):
+            talks = [Talk(network, next(sports)) for _ in range(5)]
+            for talk in talks:
+                talk.play(BEGIN)
+            for talk in talks[:2]:
+                talk.play(script)
+            sent += 5 * BEGIN.count(">") + 2 * script.count(">")
+            received += 5 * BEGIN.count("<") + 2 * script.count("<")
+            found = used(controller, 5 * count)
+            assert found.left == 3 * count, way
+            assert (found.packets_in, found.packets_out) == (sent, received), "flows that count FIN and RST add up"
+        Talk(network, next(sports)).play(">S <RA")
+        assert used(controller, 5 * len(ENDS) + 1).left == 3 * len(ENDS), "who is refused is not left"
+
+        controller.do(lambda: adopt(controller, NETWORKS.replace("labels: {tier: web}", "labels: {tier: old}")))
+        controller.wait_switches(4)
+        assert used(controller, 5 * len(ENDS) + 1).left == 0, "the connections of who does not serve are ended"
+        controller.do(lambda: adopt(controller, NETWORKS))
+        controller.wait_switches(4)
+        talks = [Talk(network, next(sports)) for _ in range(2)]
+        for talk in talks:
+            talk.play(BEGIN)
+        assert used(controller, 5 * len(ENDS) + 3).left == 2
+        talks[0].play("<FA >PA100 >PA100 <R <R")
+        assert used(controller, 5 * len(ENDS) + 3).left == 1, "the server closes, and gets more"
+
+        draining = NETWORKS.replace("labels: {tier: web}", "drain: 10m, labels: {tier: web}")
+        controller.do(lambda: adopt(controller, draining))
+        controller.wait_switches(4)
+        (web1,), metrics, total = controller.do(lambda: shown(controller))
+        assert (web1["state"], web1["left"], total["left"]) == ("draining", 1, 1)
+        assert web1["reason"].startswith("1 left; its connections are ended in ")
+        assert re.fullmatch(r"web1 \(\d+/256, draining, 1 left, \d+ opened\)", provider_cell(web1))
+        assert 'chainsteer_service_connections_open{tenant="default",service="app",provider="web1"} 1\n' in metrics
+        talks[1].play(ENDS["the server closes first"])
+        assert used(controller, 5 * len(ENDS) + 3).left == 0
+        assert controller.do(lambda: shown(controller))[0][0]["reason"].startswith("0 left; ")
+
+
+def shown(controller: PlainController) -> tuple[list[dict[str, Any]], str, dict[str, Any]]:
+    """What REST and Prometheus get: providers, metrics, sums of all providers."""
+    found = service_views.service(controller.conductor, "default", "app")
+    assert found is not None
+    return found["providers"], service_metrics.metrics(controller.conductor), found["total"]
+
+
+def test_only_fin_and_rst_get_megaflows_of_their_own(dummy_ovs: dummy.DummyOvs) -> None:
+    """Whatever other flags packets have, and however many connections there are: one megaflow each way looks at flags,
+    and one more each way once there was a FIN."""
+    network = bed.Bed(dummy_ovs, examples.network(), examples.policy())
+    with PlainController(examples.network(), NETWORKS) as controller:
+        for number in range(4):
+            dummy_ovs.set_controller(f"b{number}", "127.0.0.1", controller.port)
+        controller.wait_switches(4)
+
+        def looking() -> Counter[str]:
+            return Counter(re.findall(r"tcp_flags\(([^)]*)\)", dummy_ovs.appctl("dpctl/dump-flows")))
+
+        talks = [Talk(network, 40001 + number) for number in range(5)]
+        for talk in talks:
+            talk.play(f"{BEGIN} >PAU10 <PA10 >AE <AC")
+        assert looking() == {"-fin-rst+ack": 2}
+        for talk in talks[:3]:
+            talk.play(ENDS["the client closes first"])
+        assert looking() == {"-fin-rst+ack": 2, "+fin-rst+ack": 2}
+
+
+def test_a_repeated_fin_is_counted_again(dummy_ovs: dummy.DummyOvs) -> None:
+    """What docs/services.md says of the estimate's errors."""
+    network = bed.Bed(dummy_ovs, examples.network(), examples.policy())
+    with PlainController(examples.network(), NETWORKS) as controller:
+        for number in range(4):
+            dummy_ovs.set_controller(f"b{number}", "127.0.0.1", controller.port)
+        controller.wait_switches(4)
+        talks = [Talk(network, 40001 + number) for number in range(3)]
+        for talk in talks:
+            talk.play(BEGIN)
+        talks[0].play("<FA")
+        talks[0].answered -= 1
+        talks[0].play("<FA >FA <A")
+        assert used(controller, 3).left == 1
 
 
 def adopt(controller: PlainController, text: str) -> None:

@@ -4,21 +4,43 @@ from __future__ import annotations
 
 import examples
 import pytest
+import service_examples
 
-from controller_app.balancing.usage import Owners, Provider, Reading, Usage, Used
+from controller_app.balancing.usage import (
+    CLIENT_ANSWER,
+    CLIENT_FIN,
+    CLIENT_RESET,
+    FORGOTTEN,
+    OPENED,
+    PROVIDER_FIN,
+    PROVIDER_RESET,
+    Owners,
+    Provider,
+    Reading,
+    Usage,
+    Used,
+)
 from controller_app.model.allocation import Allocation
-from controller_app.model.flow import FlowKey, match
+from controller_app.model.flow import FlowKey, Match, match
 from controller_app.pipeline.compile import compile
 from controller_app.pipeline.cookies import cookie
 from controller_app.pipeline.tables import NUMBER, ZONES
 from controller_app.policy.policy_file import parse_policy
 
+SAID = {"opened": OPENED, "provider_fin": PROVIDER_FIN, "provider_reset": PROVIDER_RESET, "client_fin": CLIENT_FIN,
+        "client_reset": CLIENT_RESET, "client_answer": CLIENT_ANSWER}  # fmt: skip
 WEB = Provider("default", "app-svc", "web1")
 OTHER = Provider("default", "app-svc", "web2")
 
 
-def reading(table: str, packets: int, age: float, provider: Provider = WEB, key: str = "") -> Reading:
-    return Reading(key or table, table, provider, packets, packets * 100, age)
+def reading(table: str, packets: int, age: float, provider: Provider = WEB, key: str = "", said: str = "") -> Reading:
+    return Reading(key or f"{table} {said}", table, provider, packets, packets * 100, age, said)
+
+
+def ends(age: float = 50, **packets: int) -> list[Reading]:
+    """What flows for TCP count: connections opened, FIN and RST of provider and client."""
+    tables = {name: "returned" if name.startswith("provider") else "served" for name in packets}
+    return [reading(tables[name], count, age, said=SAID[name]) for name, count in packets.items()]
 
 
 def test_sums_of_differences() -> None:
@@ -74,6 +96,68 @@ def test_switches_count_for_themselves_and_activity_ends() -> None:
     assert not usage.of(WEB).active(150), "the packets of `served` are those of `translate`"
 
 
+@pytest.mark.parametrize(("counted", "left"), [
+    ({}, 10),
+    ({"provider_fin": 4, "client_fin": 4}, 6),  # closed by both, in any order
+    ({"provider_fin": 4}, 6),  # the clients have not closed yet
+    ({"client_fin": 4}, 10),  # the providers have not
+    ({"client_reset": 4}, 6),
+    ({"client_reset": 4, "client_answer": 30}, 6),
+    ({"provider_reset": 4}, 6),
+    ({"provider_reset": 4, "client_fin": 4}, 6),
+    ({"provider_fin": 4, "client_reset": 4}, 6),
+    ({"client_fin": 4, "client_answer": 30}, 6),
+    ({"provider_fin": 5, "client_fin": 3, "client_reset": 2}, 5),
+    ({"provider_fin": 3, "client_fin": 3, "client_reset": 2, "provider_reset": 1}, 4),
+    ({"provider_fin": 3, "client_fin": 4, "client_reset": 2, "client_answer": 9}, 4),
+    ({"provider_fin": 11, "client_fin": 11}, 0),
+])  # fmt: skip
+def test_connections_that_are_left(counted: dict[str, int], left: int) -> None:
+    usage = Usage()
+    usage.read("1", [reading("translate", 90, 50), *ends(opened=10, **counted)], 100)
+    used = usage.of(WEB)
+    assert (used.opened, used.left) == (10, left)
+    of_provider = sum(count for name, count in counted.items() if name.startswith("provider"))
+    assert (used.packets_in, used.packets_out) == (90, of_provider), "those in `served` were counted in `translate`"
+
+
+def test_without_tcp_it_is_not_said_how_many_are_left() -> None:
+    usage = Usage()
+    usage.read("1", [reading("translate", 90, 50), reading("served", 10, 50)], 100)
+    assert (usage.of(WEB).opened, usage.of(WEB).left) == (10, None)
+    assert Usage().of(WEB).left is None
+
+
+def test_nothing_is_left_of_a_provider_whose_flows_are_gone() -> None:
+    usage = Usage()
+    usage.read("1", [reading("translate", 90, 50), *ends(opened=10, provider_fin=4)], 100)
+    usage.read("2", [reading("translate", 9, 50), *ends(opened=1)], 100)
+    assert usage.of(WEB).left == 7
+    usage.read("1", [reading("translate", 90, 55, OTHER)], 105)
+    assert (usage.of(WEB).opened, usage.of(WEB).left) == (11, 1)
+    usage.read("1", [reading("translate", 3, 2), *ends(2, opened=2, provider_fin=1)], 110)
+    assert usage.of(WEB).left == 2
+
+
+def test_errors_do_not_last() -> None:
+    """More seem to have ended than began: so it stays while packets pass, since flows are not asked all at once."""
+    usage = Usage()
+    usage.read("1", [reading("translate", 90, 9), *ends(9, opened=10, provider_fin=12)], 100)
+    assert usage.of(WEB).left == 0
+    usage.read("1", [reading("translate", 95, 14), *ends(14, opened=12, provider_fin=12)], 105)
+    assert usage.of(WEB).left == 0
+    usage.read("1", [reading("translate", 99, 19), *ends(19, opened=12, provider_fin=14)], 110)
+    usage.read("1", [reading("translate", 99, 39), *ends(39, opened=12, provider_fin=14)], 130)
+    usage.read("1", [reading("translate", 101, 44), *ends(44, opened=13, provider_fin=14)], 135)
+    assert usage.of(WEB).left == 1
+    usage.read("1", [reading("translate", 101, FORGOTTEN), *ends(FORGOTTEN, opened=13, provider_fin=14)],
+               135 + FORGOTTEN)  # fmt: skip
+    assert usage.of(WEB).left == 1
+    usage.read("1", [reading("translate", 101, FORGOTTEN), *ends(FORGOTTEN, opened=13, provider_fin=14)],
+               136 + FORGOTTEN)  # fmt: skip
+    assert usage.of(WEB).left == 0, "conntrack does not know it any more"
+
+
 def test_what_the_policy_has_no_more_is_forgotten() -> None:
     usage = Usage()
     usage.read("1", [reading("translate", 1, 1), reading("translate", 2, 1, OTHER, "x")], 10)
@@ -98,6 +182,27 @@ def test_flows_of_the_pipeline_are_told_by_what_they_match() -> None:
         (switch, endpoint): {"translate", "served", "returned"}
         for switch, endpoint in (("s4", "web1"), ("s4", "web2"), ("s3", "web3"))
     }
+
+
+def test_flows_tell_of_tcp_connections_in_both_ip_versions() -> None:
+    policy, topology = service_examples.policy(), service_examples.network()
+    state, allocation = compile(policy, topology, Allocation())
+    owners = Owners(policy, topology, allocation)
+    found: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    opened: dict[str, set[Match]] = {}
+    for rules in state.values():
+        for flow in rules.flows.values():
+            told = owners.reading(flow.key, flow.cookie, 1, 100, 1.0)
+            if told is not None and told.table == "served" and told.said in ("", OPENED):
+                opened.setdefault(told.said, set()).add(flow.match)
+            elif told is not None and told.said:
+                version = next(f"{value:#06x}" for name, value, _ in flow.key.match if name == "eth_type")
+                assert flow.goto == NUMBER["addressing" if told.table == "returned" else "leave"]
+                found.setdefault(told.provider[1:], set()).add((told.said, version))
+    assert len(opened[OPENED]) == len(opened[""]) == len(found), "one port is TCP, one UDP"
+    kinds = set(SAID.values()) - {OPENED}
+    assert len(found) > 1
+    assert set(map(frozenset, found.values())) == {frozenset((said, v) for said in kinds for v in ("0x0800", "0x86dd"))}
 
 
 def test_flows_of_others_do_not_count() -> None:

@@ -50,7 +50,7 @@ PART_NAMES = {name: name for name in FIELD_BITS} | {
         "in_port", "eth_dst", "eth_src", "eth_type", "ip_proto", "ipv4_src", "ipv4_dst", "tcp_src", "tcp_dst",
         "udp_src", "udp_dst", "icmp_type", "arp_op", "arp_spa", "arp_tpa", "arp_sha", "arp_tha", "ipv6_src",
         "ipv6_dst", "icmpv6_type")}
-PART_NAMES["ip_ttl"] = "nw_ttl"
+PART_NAMES |= {"ip_ttl": "nw_ttl", "tcp_flags": "tcp_flags_nxm"}
 UNKNOWN_FIELDS = {"nd_options_type", "nd_reserved"}
 NSH_FIELDS = {"nsh_spi", "nsh_si", "nsh_c1"}  # known, but neither in parts nor with the NSH's own length
 

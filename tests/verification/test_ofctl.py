@@ -147,6 +147,10 @@ table=1,priority=9,actions=multipath(symmetric_l3l4+udp,0,modulo_n,256,0,NXM_NX_
 table=1,priority=10,ip,actions=conjunction(7,1/2),conjunction(8,3/3)
 table=1,priority=11,conj_id=7,ip,actions=output:1
 table=1,priority=12,ip,ip_dscp=10,nw_ttl=5,actions=set_field:11->ip_dscp,set_field:9->nw_ttl,load:3->NXM_NX_IP_TTL[0..3],load:5->OXM_OF_IP_DSCP[1..3]
+table=1,priority=14,tcp,tcp_flags=+rst-ack,actions=move:NXM_NX_TCP_FLAGS[0..3]->NXM_NX_REG1[0..3]
+table=1,priority=15,tcp6,tcp_flags=syn|ack|[800],actions=output:1
+table=1,priority=16,tcp,tcp_flags=+fin-[200],actions=output:1
+table=1,priority=17,tcp,tcp_flags=0,actions=output:1
 table=1,priority=13,ipv6,nw_frag=later,nw_tos=40,actions=clone(push_vlan:0x8100,output:1),output:2
 """.strip().splitlines()
 

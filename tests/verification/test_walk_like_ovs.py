@@ -156,3 +156,15 @@ def ovs() -> Iterator[DummyOvs]:
 def test_open_vswitch_does_the_same(ovs: DummyOvs, state: SwitchState) -> None:
     frames = [(in_port, frame(sport, reply)) for in_port, sport, reply in SENT]
     assert disagreement(ovs, state, frames) is None
+
+
+@pytest.mark.parametrize("flags", [0x01, 0x02, 0x04, 0x10, 0x11, 0x12, 0x14, 0x18, 0x19, 0x3F])
+def test_flags_of_tcp_are_matched_the_same(ovs: DummyOvs, flags: int) -> None:
+    conditions: list[tuple[int, int]] = [(0x04, 0x14), (0x14, 0x14), (0x01, 0x01), (0x12, 0xFFF), (0, 0x06)]
+    flows = [Flow(0, 9 - n, match(eth_type=0x0800, ip_proto=6, tcp_flags=condition),
+                  (SetField("eth_dst", n + 1, FULL["eth_dst"]), Output(4)))
+             for n, condition in enumerate(conditions)]
+    flows.append(Flow(0, 1, match(eth_type=0x0800, ip_proto=6), (Output(2),)))
+    state = SwitchState({flow.key: flow for flow in flows})
+    sent = frame(40000, False)
+    assert disagreement(ovs, state, [(1, packet(**{**sent, "tcp_flags": flags})), (1, sent)]) is None
