@@ -1,8 +1,9 @@
 """Measures every number that the steering engine has to reach, and tells them in one table.
 
 Usage: PYTHONPATH=tests python -m bench [--out DIR] [--only NAME]...    `make bench` builds first. Writes DIR/bench.json
-and DIR/bench.md. Only the labs (megaflows, throughput) need root; run by others they ask for it with sudo. Numbers are
-ratios and counts; what a ratio is made of was measured in turns. Exit 0 also where a number is not reached: it is told.
+and DIR/bench.md. Only the labs need root; run by others they ask for it with sudo. `ovn` measures services beside OVN,
+which scripts/install-bench.sh installs. Numbers are ratios and counts; what a ratio is made of was measured in turns.
+Exit 0 also where a number is not reached: it is told.
 """
 
 from __future__ import annotations
@@ -14,26 +15,29 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from bench import report, rules, slots, speed
+from bench import report, rules, service_speed, services, slots, speed
 from bench.report import Line
 
 ROOT = Path(__file__).parents[2]
-LABS = ("megaflows", "throughput")
+LABS = {  # module and function of each: imported where they run, since Mininet is needed for some
+    "megaflows": ("bench.megaflows", "lines"),
+    "throughput": ("bench.throughput", "lines"),
+    "churn": ("bench.service_labs", "churn"),
+    "ovn": ("bench.service_labs", "beside_ovn"),
+}
 
 
 def _lab(name: str, out: Path) -> Iterator[Line]:
     """A lab's lines: here, or by another process of root's."""
     if os.geteuid() == 0:
-        if name == "megaflows":  # only here: Mininet is needed for it
-            from bench import megaflows as lab
-        else:
-            from bench import throughput as lab  # type: ignore[no-redef]
-        yield from lab.lines(out / name)
+        module, function = LABS[name]
+        yield from getattr(import_module(module), function)(out / name)
     else:
         yield from _as_root(name, out / name)
 
@@ -63,10 +67,16 @@ def _measures(out: Path) -> dict[str, Callable[[], Iterator[Line]]]:
         "slots": slots.lines,
         "rules": rules.lines,
         "speed": speed.lines,
+        "services": _services,
     }
 
 
-ORDER = ("rules", "megaflows", "throughput", "slots", "speed")  # of the table
+def _services() -> Iterator[Line]:
+    yield from services.lines()
+    yield from service_speed.lines()
+
+
+ORDER = ("rules", "megaflows", "throughput", "slots", "speed", "services", "churn", "ovn")  # of the table
 
 
 def main() -> None:
