@@ -23,10 +23,10 @@ from controller_app.pipeline.functions import advance, restore, serve
 from controller_app.pipeline.holding import Holding
 from controller_app.pipeline.memory import Memory
 from controller_app.pipeline.reach import Reach, reachable
-from controller_app.pipeline.serving import always_untranslate, stray, translate, untranslate
+from controller_app.pipeline.serving import always_untranslate, provide, serve_at, stray
 from controller_app.pipeline.shared import Shared
 from controller_app.pipeline.transit import transit
-from controller_app.pipeline.views import ArmView, InstanceView, ListView, ServiceView, World
+from controller_app.pipeline.views import ArmView, HostView, InstanceView, ListView, ServiceView, World
 
 
 class Assembly:
@@ -138,12 +138,15 @@ class Assembly:
     def _provide_all(self) -> None:
         world, part = self._world, self._memory.part
         for switch, here in world.providers_of.items():
-            known = [(view.key, view.id, view.ips, view.service.ports, provider) for view, provider in here]
-            self._parts[switch].append(part(("provide", switch), known, self._provide, switch))
+            hosts = {provider.zone: provider for _, provider in here}
+            self._parts[switch].append(part(("serve at", switch), hosts, self._serve_at, switch, hosts))
         for switch, expected in part("replies", depends(world), replies, world).items():
             self._parts[switch].append(part(("checked", switch), expected, self._checked, switch, expected))
         starts = sorted(world.starts)
         for key, view in world.services.items():
+            serving = view.id, view.ips, view.service.ports, view.providers
+            for switch, rules in part(("provide", key), serving, self._provide, view):
+                self._parts[switch].append(rules)
             for switch in starts:
                 sources, again = self._reach.sources(view, switch), self._reach.again(view, switch)
                 if not sources and not again:
@@ -157,11 +160,17 @@ class Assembly:
         checked(rules, expected)
         return rules
 
-    def _provide(self, switch: str) -> Rules:
+    def _serve_at(self, switch: str, hosts: Mapping[int, HostView]) -> Rules:
         rules = self._empty(switch)
-        untranslate(self._world, rules, switch)
-        translate(self._world, rules, switch)
+        serve_at(rules, hosts.values())
         return rules
+
+    def _provide(self, view: ServiceView) -> tuple[tuple[str, Rules], ...]:
+        found: dict[str, Rules] = {}
+        for provider in view.providers.values():
+            rules = found.setdefault(provider.switch, self._empty(provider.switch))
+            provide(rules, view, provider)
+        return tuple(found.items())
 
     def _reachable(self, view: ServiceView, sources: tuple[Prefix | None, ...], again: bool) -> Rules:
         rules = self._empty(f"every switch that reaches {view.key}")

@@ -12,7 +12,7 @@ not one for each connection; all others go on sharing theirs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from controller_app.model.flow import (
     CONTROLLER,
@@ -86,14 +86,11 @@ def always_untranslate(rules: Rules) -> None:
     rules.add("guard", "rest", BASE, goto="addressing")
 
 
-def untranslate(world: World, rules: Rules, switch: str) -> None:
-    """Replies of this switch's providers get the service's address back; everyone else passes.
+def serve_at(rules: Rules, providers: Iterable[HostView]) -> None:
+    """What a switch with these providers has, whatever the services: their packets pass by the translation back.
 
     Short ICMP errors are dropped before translation: Open vSwitch 3.1.0 writes past such a packet.
     """
-    here = world.providers_of.get(switch, ())
-    if not here:
-        return
     for eth_type in (IP, IPV6):
         rules.add(
             "returning", "rest", BASE, (Ct(zone=ZONE, nat=Nat(), table=NUMBER["returned"]),), eth_type=eth_type
@@ -101,16 +98,48 @@ def untranslate(world: World, rules: Rules, switch: str) -> None:
     rules.add("returned", "rest", BASE, goto="addressing")
     rules.add("guard-size", "exact", BASE, goto="returning", reg5=labels.bits(LARGE, 1))
     rules.add("hairpin-reply", "rest", BASE, goto="returning")
-    serves = put(SERVING, 1)
-    for zone, service in {provider.zone: service.key for service, provider in here}.items():
-        owner, register = f"services/{service}", labels.bits(ZONE, zone)
-        rules.add("guard", "exact", owner, (serves,), "returning", reg1=register)
-        for version, fields in _errors():
-            check = CheckPacketLarger(_SHORT[version], LARGE)
-            rules.add("guard", "exact", owner, (serves, check), "guard-size", plus=1, reg1=register, **fields)
-    for view, provider in here:
-        _count_replies(rules, view, provider)
-        _reply_to_itself(rules, view, provider)
+    rules.add("served", "rest", BASE, goto="leave")
+    for provider in providers:
+        _pass_by(rules, provider)
+
+
+def _pass_by(rules: Rules, provider: HostView) -> None:
+    owner, serves = f"hosts/{provider.host}", put(SERVING, 1)
+    register = labels.bits(ZONE, provider.zone)
+    rules.add("guard", "exact", owner, (serves,), "returning", reg1=register)
+    for version, fields in _errors():
+        check = CheckPacketLarger(_SHORT[version], LARGE)
+        rules.add("guard", "exact", owner, (serves, check), "guard-size", plus=1, reg1=register, **fields)
+    destination, _ = _own_zones(provider)
+    for eth_type in (IP, IPV6):
+        rules.add(
+            "hairpin-reply",
+            "known",
+            owner,
+            (Ct(zone=destination, nat=Nat(), table=NUMBER["returned"]),),
+            reg1=labels.bits(ZONE, serving_zone(provider)),
+            ct_state=(CT_TRK | CT_EST | CT_RPL, CT_TRK | CT_EST | CT_RPL),
+            eth_type=eth_type,
+        )
+        rules.add(
+            "translate-error",
+            "exact",
+            owner,
+            (Ct(zone=serving_zone(provider), nat=Nat(), table=NUMBER["served"]),),
+            reg4=labels.bits(LEAVING, provider.waypoint),
+            reg5=labels.bits(LARGE, 1),
+            eth_type=eth_type,
+        )
+
+
+def provide(rules: Rules, view: ServiceView, provider: HostView) -> None:
+    """What a provider's switch has for one of its services: translation there and back, with what counts it."""
+    _count_replies(rules, view, provider)
+    _reply_to_itself(rules, view, provider)
+    for ip in view.ips:
+        own = provider.ip(ip.version)
+        if own is not None:
+            _translate(rules, view, provider, ip, own)
 
 
 def _errors() -> Iterator[tuple[int, Fields]]:
@@ -166,7 +195,7 @@ def _count_replies(rules: Rules, view: ServiceView, provider: HostView) -> None:
 
 def _reply_to_itself(rules: Rules, view: ServiceView, provider: HostView) -> None:
     """What a provider sends to its own service: perhaps the reply to what it asked itself."""
-    destination, source = _own_zones(provider)
+    _, source = _own_zones(provider)
     owner = f"services/{view.key}"
     for ip in view.ips:
         for protocol in dict.fromkeys(port.protocol for port in view.service.ports):
@@ -181,27 +210,6 @@ def _reply_to_itself(rules: Rules, view: ServiceView, provider: HostView) -> Non
                 ip_proto=protocol_number(protocol, ip.version),
                 **_to(ip),
             )
-            rules.add(
-                "hairpin-reply",
-                "known",
-                owner,
-                (Ct(zone=destination, nat=Nat(), table=NUMBER["returned"]),),
-                reg1=labels.bits(ZONE, serving_zone(provider)),
-                ct_state=(CT_TRK | CT_EST | CT_RPL, CT_TRK | CT_EST | CT_RPL),
-                eth_type=_eth_type(ip.version),
-            )
-
-
-def translate(world: World, rules: Rules, switch: str) -> None:
-    """The way to this switch's providers."""
-    here = world.providers_of.get(switch, ())
-    if here:
-        rules.add("served", "rest", BASE, goto="leave")
-    for view, provider in here:
-        for ip in view.ips:
-            own = provider.ip(ip.version)
-            if own is not None:
-                _translate(rules, view, provider, ip, own)
 
 
 def _translate(rules: Rules, view: ServiceView, provider: HostView, ip: IPAddress, own: IPAddress) -> None:
@@ -235,15 +243,12 @@ def _translate(rules: Rules, view: ServiceView, provider: HostView, ip: IPAddres
     as_service = Ct(zone=source, commit=True, table=NUMBER["served"], nat=Nat(int(ip), None, version, source=True))
     itself: Fields = {"reg3": labels.bits(SERVICE, view.id), "reg4": leaving, "eth_type": _eth_type(version)}
     rules.add("hairpin", "exact", owner, (as_service,), **itself)
-    told = Ct(zone=serving_zone(provider), nat=Nat(), table=NUMBER["served"])
     for of, fields in _errors():
         if of != version:
             continue
         to: Fields = {"reg4": leaving, f"ipv{version}_dst": int(ip), **fields}
         check = CheckPacketLarger(_SHORT[version], LARGE)
         rules.add("translate", "exact", owner, (check,), "translate-error", **to)
-    long_enough: Fields = {"reg4": leaving, "reg5": labels.bits(LARGE, 1)}
-    rules.add("translate-error", "exact", owner, (told,), **long_enough, eth_type=_eth_type(version))
 
 
 def _count_ends(rules: Rules, view: ServiceView, leaving: tuple[int, int], version: int) -> None:
