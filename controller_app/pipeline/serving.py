@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from controller_app.model.flow import (
-    CONTROLLER,
     CT_EST,
     CT_NEW,
     CT_RPL,
@@ -25,10 +24,8 @@ from controller_app.model.flow import (
     TCP_RST,
     CheckPacketLarger,
     Ct,
-    Meter,
     Move,
     Nat,
-    Output,
     SetField,
 )
 from controller_app.model.policy import Tenant
@@ -37,7 +34,6 @@ from controller_app.pipeline import labels
 from controller_app.pipeline.build import Fields, Rules, put
 from controller_app.pipeline.regions import protocol_number
 from controller_app.pipeline.tables import (
-    ANSWERS_METER,
     BASE,
     IP,
     IPV6,
@@ -270,10 +266,10 @@ def _count_ends(rules: Rules, view: ServiceView, leaving: tuple[int, int], versi
 
 
 def stray(world: World, rules: Rules, switch: str) -> None:
-    """What is for a service and comes to a host that does not serve it (any more): its sender is told."""
+    """What is for a service and comes to a host that does not serve it, or not yet, or not any more, ends here: while
+    switches change one after the other it is sent again, and finds who serves. (Clients' edges refuse what nobody
+    serves, and do not take again who left.)"""
     tenants = {host.tenant for host in world.hosts_of.get(switch, ())} & {s.tenant for s in world.services.values()}
-    for eth_type in (IP, IPV6) if tenants else ():
-        rules.add("stray", "rest", BASE, (Meter(ANSWERS_METER), Output(CONTROLLER)), eth_type=eth_type)
     for tenant in sorted(tenants):
         for network in world.policy.tenants.get(tenant, Tenant()).networks.values():
             for subnet in network.subnets if network.kind == "service" else ():
@@ -282,7 +278,6 @@ def stray(world: World, rules: Rules, switch: str) -> None:
                     "translate",
                     "prefix",
                     f"networks/{tenant}/{network.name}",
-                    goto="stray",
                     plus=subnet.prefixlen,
                     reg0=labels.bits(TENANT, world.tenants[tenant]),
                     eth_type=_eth_type(subnet.version),

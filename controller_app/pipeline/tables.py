@@ -363,7 +363,7 @@ TABLES: tuple[Table, ...] = (
         "replies have to take.",
         {"reg0", "reg4", "eth_dst", "ip_ttl", "ipv4_src", "ipv6_src", "icmp_type", "icmpv6_type", *_TO},
         {"ct_label", "reg3", "reg5", "reg7"},
-        "translate-error hairpin served stray leave",
+        "translate-error hairpin served leave",
     ),
     _table(
         "translate-error",
@@ -388,15 +388,6 @@ TABLES: tuple[Table, ...] = (
         {"reg3", "reg4", "reg7", "ct_state", "eth_type", "ip_proto", "tcp_flags"},
         set(),
         "leave",
-    ),
-    _table(
-        "stray",
-        179,
-        "What was sent to a service and came to a host that does not serve it any more: the controller tells who sent "
-        "it.",
-        {"eth_type"},
-        set(),
-        "",
     ),
     _table(
         "leave",

@@ -29,8 +29,7 @@ from controller_app.runtime.computed import Computed
 from controller_app.transports import TRANSPORTS
 
 # Which table sends a packet up for what
-REFUSING = frozenset(("classify", "choose", "reject", "stray"))
-ARRIVED = frozenset(("translate", "stray"))  # the packet came from a link, and the zone is the receiver's by now
+REFUSING = frozenset(("classify", "choose", "reject"))
 EXPIRING = frozenset(("translate",))
 FITTING = frozenset(("fits", "too-big"))
 INVALID_TTL = 2  # OFPR_INVALID_TTL: the switch itself says why
@@ -165,8 +164,8 @@ class Answers:
 
     def _port(self, switch: str, packet: PacketIn) -> int | None:
         """The host port it came in by: as told or, where that was overwritten, the one its zone belongs to."""
-        if TABLE_NAMES.get(packet.table) in ARRIVED:
-            return None
+        if TABLE_NAMES.get(packet.table) in EXPIRING:
+            return None  # it came from a link, and the zone is the receiver's by now
         told = packet.fields.get("in_port")
         if told is not None and 0 < told < FIRST_RESERVED_PORT:
             return told

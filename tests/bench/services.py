@@ -209,7 +209,7 @@ def _idle(k: int = 16, number: int = 10) -> Line:
         "0",
         found.rules == found.groups == 0,
         f"beside: {found.once} rules of the tenant's networks on all of them together, which its first service brings "
-        f"(its names, its pool's stray packets), and no other; on the 3 switches concerned: {found.elsewhere:,} rules",
+        f"(its names, what strays from its pool), and no other; on the 3 switches concerned: {found.elsewhere:,} rules",
         asdict(found),
     )
 

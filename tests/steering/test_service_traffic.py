@@ -194,3 +194,17 @@ def test_nothing_that_clients_and_providers_send_harms_the_switch(dummy_ovs: Dum
         for host in hosts:
             made.send(host, *frames[host][start:start + 200])
     assert list(got(made, "c4", asking("c4", 48_000)))  # it lives
+
+
+def test_what_comes_before_its_provider_is_ready_is_lost_and_not_refused(dummy_ovs: DummyOvs) -> None:
+    """Switches change one after the other. Lost, it is sent again."""
+    wanted = policy()
+    made = bed(dummy_ovs, wanted)
+    alone = replace(NETWORK, unready=frozenset(f"services/default/app/{name}" for name in PROVIDERS if name != "p4"))
+    old = compile(wanted, replace(NETWORK, unready=frozenset({"services/default/app/p4"})))
+    new, _ = compile(wanted, alone, old[1])
+    mixed = {**new, "s4": old[0]["s4"]}  # the client's edge knows the provider, whose own switch does not yet
+    made.load(mixed)
+    assert got(made, "c1", asking("c1", 49_500)) == {}
+    made.load(new)
+    assert set(got(made, "c1", asking("c1", 49_500))) == {"p4"}
