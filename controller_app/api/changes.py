@@ -17,7 +17,7 @@ from controller_app.runtime.computed import Computed
 from controller_app.runtime.conductor import Conductor
 from controller_app.runtime.control import Runtime
 from controller_app.runtime.intent import Intent
-from controller_app.verification.verify import verify_change
+from controller_app.verification.verified import Verified
 
 CONFIRM_TIME = 20.0  # seconds to wait for switches to confirm a change
 ATTEMPTS = 10  # at a network that changes while a policy is verified
@@ -32,6 +32,7 @@ class _Change:
     computed: Computed
     warnings: tuple[Diagnostic, ...]
     plan: dict[str, Any]
+    verified: Verified | None  # what was verified before
 
 
 async def read_body(request: Request) -> str:
@@ -60,13 +61,15 @@ def change(runtime: Runtime, edit: Callable[[Intent], Intent], what: str, dry_ru
         if conductor.intent is not before:
             return None
         computed, warnings = conductor.check(intent)
-        return _Change((before, conductor.computed), intent, computed, warnings, conductor.plan(computed).to_json())
+        return _Change((before, conductor.computed), intent, computed, warnings, conductor.plan(computed).to_json(),
+                       conductor.verified)
 
     def adopt(conductor: Conductor) -> bool:
         assert found is not None
         if found.before[0] is not conductor.intent or found.before[1] is not conductor.computed:
             return False
         conductor.adopt(found.intent, found.computed, what, time.time())
+        conductor.verified = verified
         return True
 
     for _ in range(ATTEMPTS):
@@ -78,9 +81,9 @@ def change(runtime: Runtime, edit: Callable[[Intent], Intent], what: str, dry_ru
         now = found.computed
         answer = {**found.plan, "warnings": [views.problem(item) for item in found.warnings]}
         if dry_run:
-            report = verify_change(now.policy, now.topology, now.state, now.allocation)
-            return {**answer, "verification": report.to_json()}
-        answer["verification"] = now.verify().to_json()
+            return {**answer, "verification": now.try_out(found.verified).to_json()}
+        report, verified = now.verify(found.verified)
+        answer["verification"] = report.to_json()
         if runtime.call(adopt):
             waiting = runtime.wait_confirmed(CONFIRM_TIME)
             return {**answer, "confirmed": not waiting, "waiting": waiting}

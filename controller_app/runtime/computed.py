@@ -9,7 +9,8 @@ from controller_app.model.flow import FlowState
 from controller_app.model.policy import Policy
 from controller_app.model.topology import Topology
 from controller_app.pipeline.compile import Compiled
-from controller_app.verification.verify import Report, must_hold
+from controller_app.verification.verified import Verified
+from controller_app.verification.verify import Report, must_hold, verify_change
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Computed:
         """The numbers, addresses and slots it was made with."""
         return self.compiled.allocation
 
-    def verify(self) -> Report:
-        """Walk every packet class of the policy through it; PolicyError when one is not treated as it says."""
-        return must_hold(self.policy, self.topology, self.state, self.allocation)
+    def verify(self, before: Verified | None = None) -> tuple[Report, Verified]:
+        """Walk every packet class of the policy through it; PolicyError when one is not treated as it says. What holds
+        since `before` is not walked again; the next one is answered with the report."""
+        return must_hold(self.policy, self.topology, self.state, self.allocation, before)
+
+    def try_out(self, before: Verified | None = None) -> Report:
+        """`verify`, without the error."""
+        return verify_change(self.policy, self.topology, self.state, self.allocation, before)[0]

@@ -37,6 +37,7 @@ from controller_app.runtime.intent import Intent
 from controller_app.runtime.resolving import Resolver, is_question
 from controller_app.runtime.service_stats import ServiceStats
 from controller_app.store.interface import Store, StoreError
+from controller_app.verification.verified import Verified
 
 LOG = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class Conductor:
         self.store = store
         self.intent = intent
         self.problem: str | None = None  # why the newest network could not be computed, if so
+        self.verified: Verified | None = None  # what a change has to be verified against
         self.notices: list[str] = []
         self._clock, self._wall = clock, wall or clock
         self._declared = declared
@@ -188,7 +190,7 @@ class Conductor:
         merged = self._without_unready(merge(declared, self._discovery.observed()))
         warnings = intent.check(merged.topology, self._discovering)
         computed = self._compile(intent.policy, merged.topology)
-        computed.verify()
+        _, self.verified = computed.verify(self.verified)
         self._declared = declared
         self._merged = merged
         self.problem = self._retry = None
@@ -302,7 +304,7 @@ class Conductor:
         """The state to start with, verified. Raises PolicyError."""
         try:
             computed = self.compute(policy, allocation)
-            computed.verify()
+            _, self.verified = computed.verify()
             return computed
         except Exception as error:
             # Hosts remembered from an earlier run must not prevent a start, whatever is wrong with them: they are
@@ -313,7 +315,7 @@ class Conductor:
         self._discovery.forget_hosts()
         self._merge()
         computed = self.compute(policy, allocation)
-        computed.verify()
+        _, self.verified = computed.verify()
         LOG.error("the hosts of the last run are forgotten, the network cannot be computed with them: %s", why)
         return computed
 

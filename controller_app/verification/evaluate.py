@@ -9,12 +9,12 @@ of its own (`branch`), and what a translating function sends on is another packe
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 from controller_app.model.allocation import Allocation
-from controller_app.model.policy import Chain, Classifier, Policy, Service, Tenant
+from controller_app.model.policy import Chain, Classifier, Endpoint, Policy, Service, Tenant
 from controller_app.model.topology import IPAddress, Topology
-from controller_app.verification.extents import Decision, Extent, Tenancy
+from controller_app.verification.extents import Decision, Extent, Nets, Tenancy, covers
 from controller_app.verification.insertion import Area, areas_of, innermost, inserted
 from controller_app.verification.packet import PROTOCOLS, Packet, addresses, ports
 from controller_app.verification.rulings import (
@@ -28,8 +28,9 @@ from controller_app.verification.rulings import (
     rule,
     veiling,
 )
-from controller_app.verification.serving import may_ask, nearest, willing
+from controller_app.verification.serving import askers, nearest, willing
 from controller_app.verification.stations import Station, modes, owner, stations, usable_functions
+from controller_app.verification.witness import Witness
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,21 @@ class Evaluator:
     def __init__(self, policy: Policy, topology: Topology, allocation: Allocation | None = None) -> None:
         self._tenancy = Tenancy(policy, topology, allocation)
         self._topology = topology
-        self._working = usable_functions(policy, topology)
+        self.working = usable_functions(policy, topology)  # (tenant, function) -> whether it can be gone through
         self._extents: dict[str, tuple[Extent, ...]] = {}
         self._branches: dict[str, dict[str, tuple[Extent, ...]]] = {}
         self._areas: dict[str, tuple[Area, ...]] = {}
+        self.witness: Witness | None = None  # who is told what is asked
+
+    @property
+    def policy(self) -> Policy:
+        """What it answers for."""
+        return self._tenancy.policy
+
+    @property
+    def allocation(self) -> Allocation | None:
+        """Where addresses of services come from that the policy does not say."""
+        return self._tenancy.allocation
 
     @cached_property
     def stations(self) -> tuple[Station, ...]:
@@ -116,8 +128,10 @@ class Evaluator:
         came out of that for somebody else. What such a function sends for itself looks the same, and falls to the
         classifiers after it as well."""
         tenant = self._tenancy.tenant(self.members[source][0])
-        targets, service = self._targets(tenant, packet, source)
         ends = addresses(packet)
+        if self.witness is not None:
+            self.witness.asked(tenant.name, ends, is_fragment(packet))
+        targets, service = self._targets(tenant, packet, source)
         own = ends is not None and self.owner(tenant.name, ends[0]) == source
         # what it sends on has its own address; only answers get the sender's back
         ruling = rule(self.extents(tenant.name), packet, None if own else out_of)
@@ -132,6 +146,8 @@ class Evaluator:
         With alternatives where it is a fragment that may be meant, and may then go on, be steered or be dropped.
         """
         found = self.branches(tenant).get(function, ())
+        if self.witness is not None:
+            self.witness.asked(tenant, addresses(packet), True)
         ruling = rule(found, packet) if found else Ruling()
         decided = [self._decided(self._tenancy.tenant(tenant), winner) for winner in ruling.winners]
         if any(veiling(extent, packet) and from_source(extent, packet) for extent in found):
@@ -143,14 +159,14 @@ class Evaluator:
         """Every classifier of what a tenant's hosts send, every mirror, and what follows from translation."""
         if name not in self._extents:
             tenant = self._tenancy.tenant(name)
-            self._extents[name] = extents_of(self._tenancy, tenant, Usable(tenant, self._working))
+            self._extents[name] = extents_of(self._tenancy, tenant, Usable(tenant, self.working))
         return self._extents[name]
 
     def branches(self, name: str) -> dict[str, tuple[Extent, ...]]:
         """Function -> the classifiers of what comes out of it."""
         if name not in self._branches:
             tenant = self._tenancy.tenant(name)
-            self._branches[name] = dict(branches_of(self._tenancy, tenant, Usable(tenant, self._working)))
+            self._branches[name] = dict(branches_of(self._tenancy, tenant, Usable(tenant, self.working)))
         return self._branches[name]
 
     def areas(self, name: str) -> tuple[Area, ...]:
@@ -170,12 +186,22 @@ class Evaluator:
         return {ip: service for service in found.services.values()
                 for ip in self._tenancy.service_ips(found, service)}
 
-    def providers(self, tenant: str, service: Service, source: str) -> tuple[str, ...]:
-        """The hosts that may answer a host's new connections to a service."""
+    def willing(self, tenant: str, service: Service) -> list[Endpoint]:
+        """The providers that get new connections of a service."""
         party = self._tenancy.tenant(tenant)
         versions = {ip.version for ip in self._tenancy.service_ips(party, service)}
-        found = [each for each in willing(party, service, self._topology, versions) if each.host in self.members]
-        return tuple(endpoint.host for endpoint in nearest(service, found, source, self._topology))
+        return [each for each in willing(party, service, self._topology, versions) if each.host in self.members]
+
+    def providers(self, tenant: str, service: Service, source: str) -> tuple[str, ...]:
+        """The hosts that may answer a host's new connections to a service."""
+        found = nearest(service, self.willing(tenant, service), source, self._topology)
+        return tuple(endpoint.host for endpoint in found)
+
+    def askers(self, tenant: str, service: Service) -> tuple[Nets, ...] | None:
+        """Whose packets may be for a service; None: everybody's."""
+        party = self._tenancy.tenant(tenant)
+        found = askers(party, service)
+        return None if found is None else tuple(self._tenancy.party(party, each) for each in found)
 
     def station(self, tenant: str, address: IPAddress) -> Station | None:
         """Who has an address: the station itself, or the uplink with the longest prefix around it."""
@@ -240,13 +266,13 @@ class Evaluator:
         if between is None or ends is None or any(self._is_function(tenant, end) for end in ends):
             return Expectation(tenant.name, "allow" if tenant.default_allow else "deny")
         wanted = Expectation(tenant.name, "chain", reversed=between.backward, areas=between.areas)
-        found = [self._through(tenant, wanted, Decision("chain", Usable(tenant, self._working).left(functions)))
+        found = [self._through(tenant, wanted, Decision("chain", Usable(tenant, self.working).left(functions)))
                  for functions in (between.functions, between.otherwise) if functions is not None]
         return found[0] if len(found) == 1 else replace(found[0], alternatives=tuple(found))
 
     def _through(self, tenant: Tenant, wanted: Expectation, decision: Decision) -> Expectation:
         """Along these functions, if there is an instance of each."""
-        failing = Usable(tenant, self._working).failing(decision.through)
+        failing = Usable(tenant, self.working).failing(decision.through)
         if failing is not None:
             verdict = "reject" if tenant.functions[failing].on_failure == "reject" else "deny"
             return replace(wanted, verdict=verdict, missing=failing)
@@ -277,12 +303,15 @@ class Evaluator:
         address = ends[1]
         service = self.service_ips(tenant.name).get(address)
         if service is not None:
-            if not may_ask(tenant, service, partial(self._tenancy.party, tenant), ends[0]):
+            asking = self.askers(tenant.name, service)
+            if asking is not None and not any(covers(nets, ends[0]) for nets in asking):
                 return (), service
             sides = ports(packet)
             name = {number: text for text, number in PROTOCOLS.items()}.get(packet["ip_proto"])
             for port in service.ports:
                 if sides is not None and port.protocol == name and port.port == sides[1]:
+                    if self.witness is not None:
+                        self.witness.asked_providers(tenant.name, service.name)
                     hosts = self.providers(tenant.name, service, source)
                     return tuple(Target(host, own, port.target, True) for host in hosts
                                  if (own := self._own_address(host, address.version)) is not None), service

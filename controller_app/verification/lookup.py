@@ -20,7 +20,7 @@ from controller_app.model.flow import Conjunction, Flow, SubField
 from controller_app.verification.packet import Packet
 
 _Bits = tuple[tuple[str, int], ...]  # fields and masks
-_KEYS = {"ip_ttl": "ttl"}  # a field by the name a packet has it under, where that differs
+PACKET_NAMES = {"ip_ttl": "ttl"}  # a field by the name a packet has it under, where that differs
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class FlowIndex:
         tables: dict[int, dict[_Bits, _Shape]] = {}
         members: dict[int, dict[_Bits, _Members]] = {}
         for flow in {flow.key: flow for flow in flows}.values():
-            bits = tuple((_KEYS.get(item.field, item.field), item.mask) for item in flow.match)
+            bits = tuple((PACKET_NAMES.get(item.field, item.field), item.mask) for item in flow.match)
             values = tuple(item.value for item in flow.match)
             if any(isinstance(action, Conjunction) for action in flow.actions):
                 alike = members.setdefault(flow.table, {}).setdefault(bits, _Members(bits))
@@ -75,6 +75,11 @@ class FlowIndex:
         best = self._ordinary(table, packet)
         members = self._members.get(table)
         return best if members is None else self._conjunctive(table, packet, members, best)
+
+    def names(self, table: int) -> tuple[str, ...]:
+        """The fields of a packet that flows of a table look at."""
+        shapes = (*self._tables.get(table, ()), *self._members.get(table, {}).values())
+        return tuple(dict.fromkeys(name for shape in shapes for name, _ in shape.bits if name != "conj_id"))
 
     def looks_at(self, table: int, part: SubField) -> bool:
         """Whether any flow of a table looks at a part of a field."""

@@ -3,15 +3,14 @@ made, to judge them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from math import inf
 
 import networkx as nx
 
 from controller_app.balancing.selectors import matches
 from controller_app.model.policy import Endpoint, Party, Service, Tenant
-from controller_app.model.topology import IPAddress, Topology
-from controller_app.verification.extents import Nets, covers
+from controller_app.model.topology import Topology
 
 _WIDER = {"switch": ("switch", "rack", "zone"), "rack": ("rack", "zone"), "zone": ("zone",)}
 
@@ -52,12 +51,11 @@ def nearest(service: Service, found: list[Endpoint], source: str, topology: Topo
     return found
 
 
-def may_ask(tenant: Tenant, service: Service, party: Callable[[Party], Nets], address: IPAddress) -> bool:
-    """Whether packets from this address may be for a service: where it is internal, somebody has to name them."""
+def askers(tenant: Tenant, service: Service) -> tuple[Party, ...] | None:
+    """Whose packets may be for a service, None where everybody's: where it is internal, somebody has to name them."""
     if service.expose == "everyone":
-        return True
-    named = service.expose if not isinstance(service.expose, str) else tuple(
+        return None
+    return service.expose if not isinstance(service.expose, str) else tuple(
         classifier.source for classifier in tenant.classifiers.values()
         if (classifier.destination.kind, classifier.destination.value) == ("service", service.name)
         and classifier.source.kind != "any" and classifier.then.action not in ("deny", "reject"))
-    return any(covers(party(each), address) for each in named)

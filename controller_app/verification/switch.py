@@ -67,6 +67,7 @@ from controller_app.verification.lookup import FlowIndex
 from controller_app.verification.outcome import Chooser, Passes, Result, Spreader
 from controller_app.verification.packet import IPV4, IPV6, Packet, on_wire
 from controller_app.verification.underway import Underway, needs_reading, touches, written_by
+from controller_app.verification.witness import Witness
 
 MAX_DEPTH = 64  # resubmits to the same or an earlier table, one within the other
 MAX_RESUBMITS = 4096
@@ -80,11 +81,12 @@ class SwitchRun:
 
     def __init__(self, name: str, index: FlowIndex, state: SwitchState, connections: Connections,
                  datapath: str, choose: Chooser, spread: Spreader, ports: Callable[[], Iterator[int]],
-                 is_up: Callable[[int], bool] = lambda port: True) -> None:
+                 is_up: Callable[[int], bool] = lambda port: True, witness: Witness | None = None) -> None:
         self.results: list[Result] = []
         self.connections = connections
         self._name, self._index, self._state, self._datapath = name, index, state, datapath
         self._choose, self._spread, self._ports, self._is_up = choose, spread, ports, is_up
+        self._witness = witness
         self._resubmits = 0
         self._exited = False  # nothing that was to come after is done any more
         self._passes = Passes()
@@ -114,6 +116,8 @@ class SwitchRun:
 
     def _find(self, table: int, packet: Underway) -> Flow | None:
         part = packet.slot
+        if self._witness is not None:
+            self._witness.looked_up(self._name, table, self._index, packet.fields, part)
         if part is None or not self._index.looks_at(table, part):
             return self._index.find(table, packet.fields)
         found = self._index.find_slots(table, packet.fields, part)
@@ -295,6 +299,8 @@ class SwitchRun:
 
     def _group(self, number: int, packet: Underway, depth: int, table: int) -> None:
         group = self._state.groups.get(number)
+        if self._witness is not None:
+            self._witness.used_group(self._name, number)
         if group is None:
             self._end(packet, f"group {number} does not exist")
             return

@@ -29,7 +29,9 @@ from controller_app.verification.packet import (
     reply_to,
 )
 from controller_app.verification.players import players
+from controller_app.verification.verified import Verified
 from controller_app.verification.walk import ALL_SLOTS, Fate, Network, Walk, walk_from
+from controller_app.verification.witness import Evidence, Witness
 from controller_app.verification.wrapping import tag_of, wrapped
 
 MAX_FINDINGS = 20
@@ -72,11 +74,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The outcome: how many classes were tried, and what was found (at most 20 findings)."""
+    """The outcome: how many classes of packets there are, what was found (at most 20 findings), and how many classes
+    had to be tried: the others were before, on a state that is the same for them."""
 
     classes: int
     findings: tuple[Finding, ...] = ()
     allocation: Allocation | None = None
+    tried: int = 0
 
     @property
     def ok(self) -> bool:
@@ -103,27 +107,48 @@ def verify(policy: Policy, topology: Topology, state: FlowState | None = None,
         from controller_app.pipeline.compile import compile as compile_policy
 
         state, allocation = compile_policy(policy, topology, allocation)
-    checker = Checker(policy, topology, state, allocation)
-    findings: list[Finding] = []
-    count = 0
-    for representative in packet_classes(checker.evaluator, topology):
-        count += 1
-        if len(findings) < MAX_FINDINGS:
-            findings += [found for found in checker.check(representative) if losses or not found.loss]
-    return Report(count, tuple(findings[:MAX_FINDINGS]), allocation)
+    return _verify(Checker(policy, topology, state, allocation), losses, None)[0]
 
 
-def verify_change(policy: Policy, topology: Topology, state: FlowState, allocation: Allocation) -> Report:
+def verify_change(policy: Policy, topology: Topology, state: FlowState, allocation: Allocation,
+                  before: Verified | None = None) -> tuple[Report, Verified]:
     """`verify`, for what is about to be sent: while ports are down, or the network is in several parts, lost
-    packets are no reason to refuse a policy."""
+    packets are no reason to refuse a policy. before: what was verified last; what a change since then does not touch
+    is not tried again. Answers what is verified now as well."""
     whole = nx.number_connected_components(topology.graph) == 1 and not topology.down
-    return verify(policy, topology, state, allocation, losses=whole)
+    checker = Checker(policy, topology, state, allocation, Witness())
+    return _verify(checker, whole, before)
 
 
-def must_hold(policy: Policy, topology: Topology, state: FlowState, allocation: Allocation) -> Report:
+def _verify(checker: Checker, losses: bool, before: Verified | None) -> tuple[Report, Verified]:
+    evaluator, network, witness = checker.evaluator, checker.network, checker.witness
+    policy, topology, state = evaluator.policy, network.topology, network.state
+    known = {} if before is None else before.still(policy, topology, evaluator, state)
+    evidence: dict[PacketClass, Evidence] = {}
+    findings: list[Finding] = []
+    count = tried = 0
+    for representative in packet_classes(evaluator, topology):
+        count += 1
+        seen = known.get(representative)
+        if seen is not None:
+            evidence[representative] = seen
+        elif len(findings) < MAX_FINDINGS:
+            tried += 1
+            found = [found for found in checker.check(representative) if losses or not found.loss]
+            findings += found
+            if witness is not None:
+                seen = witness.testify()
+                if not found:
+                    evidence[representative] = seen
+    report = Report(count, tuple(findings[:MAX_FINDINGS]), evaluator.allocation, tried)
+    return report, Verified(policy, topology, evaluator, state, evidence)
+
+
+def must_hold(policy: Policy, topology: Topology, state: FlowState, allocation: Allocation,
+              before: Verified | None = None) -> tuple[Report, Verified]:
     """`verify_change`; raises PolicyError with the first packet that would be treated otherwise than the policy
     says."""
-    report = verify_change(policy, topology, state, allocation)
+    report, verified = verify_change(policy, topology, state, allocation, before)
     if report.findings:
         first = report.findings[0]
         classifier = first.expected.classifier
@@ -134,17 +159,19 @@ def must_hold(policy: Policy, topology: Topology, state: FlowState, allocation: 
             f"({first.way}): {first.what}",
             "nothing was sent; `chainctl verify -o json` shows the packet's walk; please report it",
         )])
-    return report
+    return report, verified
 
 
 class Checker:
     """Checks single packets against one policy and one flow state."""
 
     def __init__(self, policy: Policy, topology: Topology, state: FlowState,
-                 allocation: Allocation | None = None) -> None:
+                 allocation: Allocation | None = None, witness: Witness | None = None) -> None:
+        self.witness = witness
         self.evaluator = Evaluator(policy, topology, allocation)
+        self.evaluator.witness = witness
         self.judge = Judge(self.evaluator, topology, members_of(policy))
-        self.network = Network(topology, state, players(policy, topology))
+        self.network = Network(topology, state, players(policy, topology), witness=witness)
         self._topology = topology
         self._macs = {station.mac for station in self.evaluator.stations} | {GATEWAY_MAC}
 

@@ -24,6 +24,7 @@ from controller_app.verification.outcome import Result
 from controller_app.verification.packet import Packet
 from controller_app.verification.players import Player
 from controller_app.verification.switch import SwitchRun
+from controller_app.verification.witness import Witness
 
 ALL_SLOTS = (1 << SLOTS) - 1
 MAX_HOPS = 1000  # switches a packet passes, functions included; more is a loop
@@ -45,6 +46,7 @@ class Network:
     played: Mapping[str, Player] = field(default_factory=dict)
     down: frozenset[End] = frozenset()
     one_datapath: bool = True
+    witness: Witness | None = field(default=None, compare=False)  # who is told what walks look at
 
     @cached_property
     def indexes(self) -> Mapping[str, FlowIndex]:
@@ -262,7 +264,7 @@ class _Run:
         run = SwitchRun(switch, network.indexes.get(switch, FlowIndex(())), state or SwitchState(),
                         self._connections, "" if network.one_datapath else switch, self._choose,
                         self._spread, lambda: iter(network.ports.get(switch, ())),
-                        lambda port: End(switch, port) not in network.down)
+                        lambda port: End(switch, port) not in network.down, network.witness)
         results = run.run(arrival.packet, in_port)
         self._connections = run.connections
         onward = []
@@ -305,6 +307,8 @@ class _Run:
 
     def _played(self, host: str, arm: str, player: Player, frame: Packet, trail: _Arrival) -> _Arrival | None:
         """Hand a frame to a function, and take from it what it sends on."""
+        if self._network.witness is not None:
+            self._network.witness.handed_to(host)
         played = player.play(frame, arm, self._connections)
         self._connections = played.connections
         if played.own:

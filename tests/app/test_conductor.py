@@ -121,7 +121,7 @@ def test_forged_hosts_of_an_earlier_run_do_not_prevent_a_start() -> None:
     )
     bench = Bench(store=store)
     assert "h1" in bench.conductor.computed.topology.hosts
-    assert bench.conductor.computed.verify().ok
+    assert bench.conductor.computed.verify()[0].ok
 
 
 def test_whatever_is_wrong_with_remembered_hosts_they_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

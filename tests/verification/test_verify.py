@@ -192,14 +192,14 @@ def test_what_fails_is_an_error_with_its_place() -> None:
     (problem,) = caught.value.diagnostics
     assert problem.position.line > 0
     assert "do not do what it says" in problem.what
-    assert must_hold(POLICY, TOPOLOGY, STATE, ALLOCATION).ok
+    assert must_hold(POLICY, TOPOLOGY, STATE, ALLOCATION)[0].ok
 
 
 def test_a_broken_network_is_no_reason_to_refuse_a_policy_but_a_bypass_is() -> None:
     broken = replace(TOPOLOGY, links=TOPOLOGY.links[:1], down=frozenset({End("s2", 21), End("s3", 21)}))
     state, allocation = compile(POLICY, broken)
     assert not verify(POLICY, broken, state, allocation).ok  # packets are lost
-    assert must_hold(POLICY, broken, state, allocation).ok
+    assert must_hold(POLICY, broken, state, allocation)[0].ok
     direct = replace(TOPOLOGY, down=broken.down)
     bypass = change(compile(POLICY, direct)[0], lambda name, flow: replace(flow, goto=NUMBER["copies"], actions=())
                     if flow.table == NUMBER["remember"] else flow)

@@ -1,0 +1,178 @@
+"""What was verified before, and what of it holds for another policy and state without being tried again.
+
+Each class of packets that was tried left evidence: what its check looked up in switches, and what it asked the policy.
+Where all of that is the same now, the check would go the same way. Only what a change touches is tried again, and what
+was not there before. Where the ground is another one (the topology, who has addresses, how functions work) nothing of
+it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from controller_app.balancing.selectors import matches
+from controller_app.model.flow import Flow, FlowState, SwitchState
+from controller_app.model.policy import Policy, Tenant
+from controller_app.model.topology import IPAddress, Topology
+from controller_app.verification.classes import PacketClass
+from controller_app.verification.evaluate import Evaluator
+from controller_app.verification.extents import Extent, covers
+from controller_app.verification.journey import members_of
+from controller_app.verification.witness import Evidence, LookUp, Question
+
+_NOTHING = SwitchState()
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A state that was verified, and the evidence for each class in which nothing was wrong."""
+
+    policy: Policy
+    topology: Topology
+    evaluator: Evaluator
+    state: FlowState
+    evidence: Mapping[PacketClass, Evidence] = field(default_factory=dict)
+
+    def still(self, policy: Policy, topology: Topology, evaluator: Evaluator,
+              state: FlowState) -> dict[PacketClass, Evidence]:
+        """The classes whose check would go the same way under another policy, and on another state."""
+        if not self.evidence or not self._same_ground(policy, topology, evaluator):
+            return {}
+        touched = _Touched(self, policy, topology, evaluator, state)
+        return {tried: seen for tried, seen in self.evidence.items() if not touched.by(seen)}
+
+    def _same_ground(self, policy: Policy, topology: Topology, evaluator: Evaluator) -> bool:
+        before, tenants = self.policy.tenants, policy.tenants
+        return (
+            _network(self.topology) == _network(topology)
+            and before.keys() == tenants.keys()
+            and all(_working(before[name]) == _working(tenants[name]) for name in tenants)
+            and self.evaluator.working == evaluator.working
+            and self.evaluator.stations == evaluator.stations
+            and all(self.evaluator.areas(name) == evaluator.areas(name) for name in tenants)
+        )
+
+
+def _network(topology: Topology) -> tuple[object, ...]:
+    """What of a topology counts for every packet: not so who serves, which is asked for."""
+    return topology.switches, topology.links, topology.hosts, topology.down
+
+
+def _working(tenant: Tenant) -> tuple[object, ...]:
+    """How a tenant's functions work, whoever their instances are, and what becomes of what no classifier names."""
+    functions = {name: replace(function, instances={}, selector=None) for name, function in tenant.functions.items()}
+    return tenant.default_allow, functions
+
+
+class _Touched:
+    """What a change touches."""
+
+    def __init__(self, before: Verified, policy: Policy, topology: Topology, evaluator: Evaluator,
+                 state: FlowState) -> None:
+        self._flows: dict[tuple[str, int], list[Flow]] = {}
+        self._groups: set[tuple[str, int]] = set()
+        for switch in before.state.keys() | state.keys():
+            self._of_switch(switch, before.state.get(switch, _NOTHING), state.get(switch, _NOTHING))
+        self._met: dict[LookUp, bool] = {}
+        old, new = members_of(before.policy), members_of(policy)
+        self._hosts = {host for host in old.keys() | new.keys() if old.get(host) != new.get(host)}
+        self._extents: dict[str, list[Extent]] = {}
+        self._services: set[tuple[str, IPAddress]] = set()
+        self._providers: set[tuple[str, str]] = set()
+        for name in policy.tenants:
+            had, have = before.policy.tenants[name].chains, policy.tenants[name].chains
+            chains = {chain for chain in had.keys() | have.keys() if had.get(chain) != have.get(chain)}
+            self._extents[name] = list(_changed(chains, _by_classifier(before.evaluator, name),
+                                                _by_classifier(evaluator, name)))
+            self._of_services(name, before.evaluator, evaluator)
+            self._of_endpoints(before.policy.tenants[name], policy.tenants[name])
+        for name in before.topology.unready ^ topology.unready:
+            _, tenant, *rest = name.split("/")
+            self._providers.add((tenant, rest[0]))
+        self._asked: dict[Question, bool] = {}
+
+    def by(self, seen: Evidence) -> bool:
+        """Whether it touches what a check looked at."""
+        return (
+            not self._groups.isdisjoint(seen.groups)
+            or not self._providers.isdisjoint(seen.providers)
+            or not self._hosts.isdisjoint(seen.visited)
+            or any(self._answers(question) for question in seen.questions)
+            or any(self._meets(lookup) for lookup in seen.lookups)
+        )
+
+    def _of_switch(self, switch: str, before: SwitchState, now: SwitchState) -> None:
+        if before is now:
+            return
+        old, new = before.flows, now.flows
+        if old is not new:
+            for key, flow in new.items():
+                held = old.get(key)
+                if held is not flow and (held is None or (held.actions, held.goto) != (flow.actions, flow.goto)):
+                    self._flows.setdefault((switch, flow.table), []).append(flow)
+            for key, flow in old.items():
+                if key not in new:
+                    self._flows.setdefault((switch, flow.table), []).append(flow)
+        for number in before.groups.keys() | now.groups.keys():
+            group = before.groups.get(number)
+            if group is not now.groups.get(number) and group != now.groups.get(number):
+                self._groups.add((switch, number))
+
+    def _of_services(self, tenant: str, before: Evaluator, now: Evaluator) -> None:
+        old, new = before.service_ips(tenant), now.service_ips(tenant)
+        for ip in old.keys() | new.keys():
+            was, service = old.get(ip), new.get(ip)
+            if was is None or service is None or was != service or before.askers(tenant, was) != now.askers(
+                    tenant, service):
+                self._services.add((tenant, ip))
+
+    def _of_endpoints(self, before: Tenant, now: Tenant) -> None:
+        """Services of which one that may serve, or might have, is another now."""
+        names = before.endpoints.keys() | now.endpoints.keys()
+        pairs = [(before.endpoints.get(name), now.endpoints.get(name)) for name in names]
+        changed = [each for pair in pairs if pair[0] != pair[1] for each in pair if each is not None]
+        for service in now.services.values() if changed else ():
+            if any(matches(service.selector, endpoint.labels) for endpoint in changed):
+                self._providers.add((now.name, service.name))
+
+    def _answers(self, question: Question) -> bool:
+        """Whether the policy may say something else of packets between two addresses."""
+        found = self._asked.get(question)
+        if found is None:
+            tenant, source, destination, fragment = question
+            found = self._asked[question] = (
+                (tenant, source) in self._services or (tenant, destination) in self._services
+                or any(covers(extent.source, source) and (fragment or covers(extent.destination, destination))
+                       for extent in self._extents.get(tenant, ())))
+        return found
+
+    def _meets(self, lookup: LookUp) -> bool:
+        """Whether a flow that came, went or changed could have been what was looked up."""
+        flows = self._flows.get((lookup.switch, lookup.table))
+        if flows is None:
+            return False
+        found = self._met.get(lookup)
+        if found is None:
+            found = self._met[lookup] = any(lookup.meets(flow) for flow in flows)
+        return found
+
+
+_ByClassifier = Mapping[tuple[str, str], list[Extent]]  # by the function it is for the output of, and its name
+
+
+def _by_classifier(evaluator: Evaluator, tenant: str) -> _ByClassifier:
+    found: dict[tuple[str, str], list[Extent]] = {}
+    for function, extents in (("", evaluator.extents(tenant)), *evaluator.branches(tenant).items()):
+        for extent in extents:
+            found.setdefault((function, extent.classifier.name), []).append(extent)
+    return found
+
+
+def _changed(chains: Container[str | None], before: _ByClassifier, now: _ByClassifier) -> Iterator[Extent]:
+    """The extents that are not the same any more, as they were and as they are."""
+    for key in before.keys() | now.keys():
+        old, new = before.get(key, []), now.get(key, [])
+        if old != new or any(extent.classifier.then.chain in chains for extent in new):
+            yield from old
+            yield from new
