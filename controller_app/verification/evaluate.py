@@ -90,6 +90,7 @@ class Evaluator:
         self._extents: dict[str, tuple[Extent, ...]] = {}
         self._branches: dict[str, dict[str, tuple[Extent, ...]]] = {}
         self._areas: dict[str, tuple[Area, ...]] = {}
+        self._owners: dict[tuple[str, IPAddress], Station | None] = {}
         self.witness: Witness | None = None  # who is told what is asked
 
     @property
@@ -205,7 +206,10 @@ class Evaluator:
 
     def station(self, tenant: str, address: IPAddress) -> Station | None:
         """Who has an address: the station itself, or the uplink with the longest prefix around it."""
-        return owner(self.stations, tenant, address)
+        place = tenant, address
+        if place not in self._owners:
+            self._owners[place] = owner(self.stations, tenant, address)
+        return self._owners[place]
 
     def owner(self, tenant: str, address: IPAddress) -> str | None:
         """The host of `station`."""

@@ -51,49 +51,58 @@ class FlowIndex:
     counts, as it would on a switch."""
 
     def __init__(self, flows: Iterable[Flow]) -> None:
-        tables: dict[int, dict[_Bits, _Shape]] = {}
-        members: dict[int, dict[_Bits, _Members]] = {}
-        for flow in {flow.key: flow for flow in flows}.values():
-            bits = tuple((PACKET_NAMES.get(item.field, item.field), item.mask) for item in flow.match)
-            values = tuple(item.value for item in flow.match)
-            if any(isinstance(action, Conjunction) for action in flow.actions):
-                alike = members.setdefault(flow.table, {}).setdefault(bits, _Members(bits))
-                alike.flows.setdefault(values, {})[flow.priority] = flow
-                continue
-            shape = tables.setdefault(flow.table, {}).setdefault(bits, _Shape(bits))
-            known = shape.flows.get(values)
-            if known is None or known.priority <= flow.priority:
-                shape.flows[values] = flow
-            shape.top = max(shape.top, flow.priority)
-        self._tables = {number: sorted(shapes.values(), key=lambda shape: -shape.top)
-                        for number, shapes in tables.items()}
-        self._members = members
+        self._held: dict[int, list[Flow]] = {}
+        for flow in flows:
+            self._held.setdefault(flow.table, []).append(flow)
+        # Made when first looked at: of most tables nothing is asked while little changes.
+        self._shapes: dict[int, list[_Shape]] = {}
+        self._conjunctions: dict[int, dict[_Bits, _Members]] = {}
+
+    def following(self, flows: Iterable[Flow]) -> FlowIndex:
+        """The index of other flows; tables that hold the same ones are taken over."""
+        found = FlowIndex(flows)
+        for table, shapes in self._shapes.items():
+            if found._held.get(table) == self._held.get(table):
+                found._shapes[table], found._conjunctions[table] = shapes, self._conjunctions[table]
+        return found
+
+    def _table(self, table: int) -> list[_Shape]:
+        """The shapes of a table, the one with the highest priority first."""
+        found = self._shapes.get(table)
+        if found is None:
+            found, self._conjunctions[table] = _sorted_out(self._held.get(table, ()))
+            self._shapes[table] = found
+        return found
+
+    def _members(self, table: int) -> dict[_Bits, _Members]:
+        """The members of conjunctions in a table."""
+        self._table(table)
+        return self._conjunctions[table]
 
     def find(self, table: int, packet: Packet) -> Flow | None:
         """The flow with the highest priority that matches, or None: a table miss. Where flows of equal
         priority overlap a switch may take any; here it is always the same one."""
         best = self._ordinary(table, packet)
-        members = self._members.get(table)
-        return best if members is None else self._conjunctive(table, packet, members, best)
+        members = self._members(table)
+        return best if not members else self._conjunctive(table, packet, members, best)
 
     def names(self, table: int) -> tuple[str, ...]:
         """The fields of a packet that flows of a table look at."""
-        shapes = (*self._tables.get(table, ()), *self._members.get(table, {}).values())
+        shapes: list[_Shape | _Members] = [*self._table(table), *self._members(table).values()]
         return tuple(dict.fromkeys(name for shape in shapes for name, _ in shape.bits if name != "conj_id"))
 
     def looks_at(self, table: int, part: SubField) -> bool:
         """Whether any flow of a table looks at a part of a field."""
-        return any(_overlap(bits, part) for shape in (
-            *self._tables.get(table, ()), *self._members.get(table, {}).values())
-                   for bits in shape.bits)
+        shapes: list[_Shape | _Members] = [*self._table(table), *self._members(table).values()]
+        return any(_overlap(bits, part) for shape in shapes for bits in shape.bits)
 
     def find_slots(self, table: int, packet: Packet, part: SubField) -> list[Flow | None]:
         """What `find` gives for each slot, were it in that part of a field."""
         cleared = packet.get(part.field, 0) & ~(SLOTS - 1 << part.offset)
-        if table in self._members:
+        if self._members(table):
             return [self.find(table, {**packet, part.field: cleared | slot << part.offset}) for slot in range(SLOTS)]
         found: list[Flow | None] = [None] * SLOTS
-        for shape in self._tables.get(table, ()):
+        for shape in self._table(table):
             place = next((n for n, bits in enumerate(shape.bits) if _overlap(bits, part)), None)
             if place is None:
                 candidate = shape.flows.get(shape.key(packet))
@@ -111,7 +120,7 @@ class FlowIndex:
     def _ordinary(self, table: int, packet: Packet, hiding: Mapping[_Bits, _Members] | None = None) -> Flow | None:
         """The best flow that is no member; without those hidden by a member with the same match."""
         best: Flow | None = None
-        for shape in self._tables.get(table, ()):
+        for shape in self._table(table):
             if best is not None and best.priority >= shape.top:
                 break
             key = tuple([packet.get(name, 0) & mask for name, mask in shape.bits])
@@ -137,6 +146,24 @@ class FlowIndex:
                     return found
                 break  # a switch tries one conjunction of a priority
         return best
+
+
+def _sorted_out(flows: Iterable[Flow]) -> tuple[list[_Shape], dict[_Bits, _Members]]:
+    """One table's flows by shape, and the members of conjunctions."""
+    shapes: dict[_Bits, _Shape] = {}
+    members: dict[_Bits, _Members] = {}
+    for flow in {flow.key: flow for flow in flows}.values():
+        bits = tuple((PACKET_NAMES.get(item.field, item.field), item.mask) for item in flow.match)
+        values = tuple(item.value for item in flow.match)
+        if any(isinstance(action, Conjunction) for action in flow.actions):
+            members.setdefault(bits, _Members(bits)).flows.setdefault(values, {})[flow.priority] = flow
+            continue
+        shape = shapes.setdefault(bits, _Shape(bits))
+        known = shape.flows.get(values)
+        if known is None or known.priority <= flow.priority:
+            shape.flows[values] = flow
+        shape.top = max(shape.top, flow.priority)
+    return sorted(shapes.values(), key=lambda shape: -shape.top), members
 
 
 def _holding(flows: Iterable[Flow]) -> list[int]:

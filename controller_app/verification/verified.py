@@ -19,6 +19,7 @@ from controller_app.verification.classes import PacketClass
 from controller_app.verification.evaluate import Evaluator
 from controller_app.verification.extents import Extent, covers
 from controller_app.verification.journey import members_of
+from controller_app.verification.walk import Network
 from controller_app.verification.witness import Evidence, LookUp, Question
 
 _NOTHING = SwitchState()
@@ -29,9 +30,8 @@ class Verified:
     """A state that was verified, and the evidence for each class in which nothing was wrong."""
 
     policy: Policy
-    topology: Topology
     evaluator: Evaluator
-    state: FlowState
+    network: Network
     evidence: Mapping[PacketClass, Evidence] = field(default_factory=dict)
 
     def still(self, policy: Policy, topology: Topology, evaluator: Evaluator,
@@ -45,7 +45,7 @@ class Verified:
     def _same_ground(self, policy: Policy, topology: Topology, evaluator: Evaluator) -> bool:
         before, tenants = self.policy.tenants, policy.tenants
         return (
-            _network(self.topology) == _network(topology)
+            _ground(self.network.topology) == _ground(topology)
             and before.keys() == tenants.keys()
             and all(_working(before[name]) == _working(tenants[name]) for name in tenants)
             and self.evaluator.working == evaluator.working
@@ -54,7 +54,7 @@ class Verified:
         )
 
 
-def _network(topology: Topology) -> tuple[object, ...]:
+def _ground(topology: Topology) -> tuple[object, ...]:
     """What of a topology counts for every packet: not so who serves, which is asked for."""
     return topology.switches, topology.links, topology.hosts, topology.down
 
@@ -72,8 +72,9 @@ class _Touched:
                  state: FlowState) -> None:
         self._flows: dict[tuple[str, int], list[Flow]] = {}
         self._groups: set[tuple[str, int]] = set()
-        for switch in before.state.keys() | state.keys():
-            self._of_switch(switch, before.state.get(switch, _NOTHING), state.get(switch, _NOTHING))
+        held = before.network.state
+        for switch in held.keys() | state.keys():
+            self._of_switch(switch, held.get(switch, _NOTHING), state.get(switch, _NOTHING))
         self._met: dict[LookUp, bool] = {}
         old, new = members_of(before.policy), members_of(policy)
         self._hosts = {host for host in old.keys() | new.keys() if old.get(host) != new.get(host)}
@@ -87,7 +88,7 @@ class _Touched:
                                                 _by_classifier(evaluator, name)))
             self._of_services(name, before.evaluator, evaluator)
             self._of_endpoints(before.policy.tenants[name], policy.tenants[name])
-        for name in before.topology.unready ^ topology.unready:
+        for name in before.network.topology.unready ^ topology.unready:
             _, tenant, *rest = name.split("/")
             self._providers.add((tenant, rest[0]))
         self._asked: dict[Question, bool] = {}

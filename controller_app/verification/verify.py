@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,7 +124,10 @@ def verify_change(policy: Policy, topology: Topology, state: FlowState, allocati
 def _verify(checker: Checker, losses: bool, before: Verified | None) -> tuple[Report, Verified]:
     evaluator, network, witness = checker.evaluator, checker.network, checker.witness
     policy, topology, state = evaluator.policy, network.topology, network.state
-    known = {} if before is None else before.still(policy, topology, evaluator, state)
+    known: Mapping[PacketClass, Evidence] = {}
+    if before is not None:
+        known = before.still(policy, topology, evaluator, state)
+        network.learn(before.network)
     evidence: dict[PacketClass, Evidence] = {}
     findings: list[Finding] = []
     count = tried = 0
@@ -141,7 +145,7 @@ def _verify(checker: Checker, losses: bool, before: Verified | None) -> tuple[Re
                 if not found:
                     evidence[representative] = seen
     report = Report(count, tuple(findings[:MAX_FINDINGS]), evaluator.allocation, tried)
-    return report, Verified(policy, topology, evaluator, state, evidence)
+    return report, Verified(policy, evaluator, network, evidence)
 
 
 def must_hold(policy: Policy, topology: Topology, state: FlowState, allocation: Allocation,

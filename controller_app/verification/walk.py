@@ -48,9 +48,38 @@ class Network:
     one_datapath: bool = True
     witness: Witness | None = field(default=None, compare=False)  # who is told what walks look at
 
-    @cached_property
-    def indexes(self) -> Mapping[str, FlowIndex]:
-        return {name: FlowIndex(switch.flows.values()) for name, switch in self.state.items()}
+    _indexes: dict[str, FlowIndex] = field(default_factory=dict, compare=False)
+    _parts: dict[tuple[str, int], tuple[int, ...] | None] = field(default_factory=dict, compare=False)
+
+    def index(self, switch: str) -> FlowIndex:
+        """The flows of a switch, ready for look-ups."""
+        found = self._indexes.get(switch)
+        if found is None:
+            held = self.state.get(switch)
+            found = self._indexes[switch] = FlowIndex(() if held is None else held.flows.values())
+        return found
+
+    def learn(self, before: Network) -> None:
+        """Take over what was made ready for look-ups, where flows and groups are the same."""
+        for name, index in before._indexes.items():
+            held = self.state.get(name)
+            if held is not None:
+                same = held.flows is before.state[name].flows
+                self._indexes[name] = index if same else index.following(held.flows.values())
+        for (name, number), parts in before._parts.items():
+            held = self.state.get(name)
+            if held is not None and held.groups.get(number) is before.state[name].groups.get(number):
+                self._parts[name, number] = parts
+
+    def group_parts(self, switch: str, group: Group, slots: int) -> list[tuple[int, int]]:
+        """`group_parts` of a group of a switch."""
+        place = switch, group.id
+        if place not in self._parts:
+            self._parts[place] = tuple(mask for _, mask in group_parts(group, ALL_SLOTS)) if _slotted(group) else None
+        masks = self._parts[place]
+        if masks is None:
+            return group_parts(group, slots)
+        return sorted(((left & -left).bit_length() - 1, left) for mask in masks if (left := mask & slots))
 
     @cached_property
     def peers(self) -> Mapping[End, End]:
@@ -181,7 +210,7 @@ def walk_from(network: Network, packet: Packet, host: str, *, arm: str | None = 
 def group_parts(group: Group, slots: int) -> list[tuple[int, int]]:
     """The buckets of a select group that make a difference, as (index, slots that lead there)."""
     usable = [index for index, bucket in enumerate(group.buckets) if bucket.weight > 0]
-    if len(usable) == SLOTS == len(group.buckets) and len({bucket.weight for bucket in group.buckets}) == 1:
+    if _slotted(group):
         masks: dict[object, list[int]] = {}
         for index, bucket in enumerate(group.buckets):
             if slots >> index & 1:
@@ -193,6 +222,12 @@ def group_parts(group: Group, slots: int) -> list[tuple[int, int]]:
     for index in usable:
         first.setdefault(group.buckets[index].actions, index)
     return [(index, slots) for index in first.values()]
+
+
+def _slotted(group: Group) -> bool:
+    """Whether the low byte of the hash names the bucket."""
+    weights = {bucket.weight for bucket in group.buckets}
+    return len(group.buckets) == SLOTS and len(weights) == 1 and 0 not in weights
 
 
 def flow_of(packet: Packet) -> FlowOf:
@@ -228,7 +263,7 @@ class _Run:
         return Walk(self._hashes[first], tuple(self._fates), self._connections, tuple(self._choices), self._hashes)
 
     def _choose(self, switch: str, group: Group, packet: Packet) -> int | None:
-        parts = group_parts(group, self._hashes.get(self._flow, ALL_SLOTS))
+        parts = self._network.group_parts(switch, group, self._hashes.get(self._flow, ALL_SLOTS))
         return self._take(switch, group.id, parts) if parts else None
 
     def _spread(self, switch: str, behaviour: Sequence[Hashable]) -> int:
@@ -261,7 +296,7 @@ class _Run:
         network = self._network
         self._flow = arrival.flow
         state = network.state.get(switch)
-        run = SwitchRun(switch, network.indexes.get(switch, FlowIndex(())), state or SwitchState(),
+        run = SwitchRun(switch, network.index(switch), state or SwitchState(),
                         self._connections, "" if network.one_datapath else switch, self._choose,
                         self._spread, lambda: iter(network.ports.get(switch, ())),
                         lambda port: End(switch, port) not in network.down, network.witness)
