@@ -402,6 +402,10 @@ TABLES: tuple[Table, ...] = (
 
 BY_NAME = {table.name: table for table in TABLES}
 NUMBER = {table.name: table.number for table in TABLES}
+# In these the edge decides where packets go; what the others do counts once packets are sent there.
+DECIDING = frozenset(NUMBER[name] for name in (
+    "admission", "addressing", "branch", "classify", "remember", "pinned-provider", "affine", "pinned-path", "recalled",
+    "choose", "slot"))  # fmt: skip
 TABLE_NAMES: dict[int, str] = {table.number: table.name for table in TABLES}
 
 # --- priorities: named bands, the higher wins; nothing of ours is above 60,000 ---------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 
 from controller_app.model.flow import Flow, Group, MeterConfig
 
@@ -56,12 +57,25 @@ class DropMeter:
 Change = PutGroup | PutFlow | DropFlow | DropGroup | PutMeter | DropMeter
 
 
+class Stage(IntEnum):
+    """How far a change of many switches has come: no switch goes on to the next before all have done this one.
+
+    PATHS: everything packets may be sent along is there. CHOICES: what is decided at the edges is what is wanted now.
+    ALL: what nobody is sent along any more is gone.
+    """
+
+    PATHS = 1
+    CHOICES = 2
+    ALL = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Phase:
     """Changes that may take effect in any order among themselves, but not before the phase ahead of them."""
 
     name: str
     changes: tuple[Change, ...]
+    stage: Stage = Stage.ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +101,10 @@ class ChangeSet:
 
     def __bool__(self) -> bool:
         return bool(self.phases)
+
+    def until(self, stage: Stage) -> ChangeSet:
+        """What of it may be done at this stage."""
+        return ChangeSet(tuple(phase for phase in self.phases if phase.stage <= stage))
 
     def __iter__(self) -> Iterator[Change]:
         for phase in self.phases:

@@ -13,6 +13,7 @@ from controller_app.reconcile.changes import (
     PutFlow,
     PutGroup,
     PutMeter,
+    Stage,
 )
 
 
@@ -23,31 +24,39 @@ def diff(desired: SwitchState, installed: SwitchState, edge_tables: frozenset[in
 
     - `meters`: meters that are new or change, since a switch refuses flows of a meter it does not have;
     - `new-groups`: groups nothing points at yet;
+    - `path-groups`: groups that change and choose nothing, each replaced whole;
     - `paths`: flows outside `edge_tables`, which carry packets once something sends them there;
-    - `groups`: groups that change, each replaced whole;
-    - `edge`: flows of `edge_tables`, which decide where packets go;
-    - `old-flows`, `old-groups`, `old-meters`: what is left over, flows before the groups and meters they use,
+    - `groups`: groups that choose (select) and change, each replaced whole;
+    - `edge`, `old-edge`: flows of `edge_tables`, which decide where packets go, and those of them that are left over;
+    - `old-flows`, `old-groups`, `old-meters`: what else is left over, flows before the groups and meters they use,
       since a switch deletes the flows of a deleted group or meter with it (OpenFlow 1.3.5, 6.4 and 6.5).
+
+    Where several switches change, a phase's stage says what has to be done on all of them before.
 
     Meters stand at both ends because no bundle takes them: they are sent before it and after it.
 
     Equal states give an empty change set. Both states hold only what is ours, so nothing foreign is touched.
     """
     new_groups: list[Change] = []
+    path_groups: list[Change] = []
     groups: list[Change] = []
     for number, group in desired.groups.items():
         before = installed.groups.get(number)
         if before is None:
             new_groups.append(PutGroup(group))
         elif before != group:
-            groups.append(PutGroup(group, before))
+            (groups if group.kind == "select" else path_groups).append(PutGroup(group, before))
     paths: list[Change] = []
     edge: list[Change] = []
     for key, flow in desired.flows.items():
         held = installed.flows.get(key)
         if held != flow:
             (edge if key.table in edge_tables else paths).append(PutFlow(flow, held))
-    old_flows: list[Change] = [DropFlow(flow) for key, flow in installed.flows.items() if key not in desired.flows]
+    old_edge: list[Change] = []
+    old_flows: list[Change] = []
+    for key, flow in installed.flows.items():
+        if key not in desired.flows:
+            (old_edge if key.table in edge_tables else old_flows).append(DropFlow(flow))
     old_groups: list[Change] = [
         DropGroup(group) for number, group in installed.groups.items() if number not in desired.groups
     ]
@@ -60,11 +69,13 @@ def diff(desired: SwitchState, installed: SwitchState, edge_tables: frozenset[in
         DropMeter(meter) for number, meter in installed.meters.items() if number not in desired.meters
     ]
     phases = (
-        Phase("meters", tuple(meters)),
-        Phase("new-groups", tuple(new_groups)),
-        Phase("paths", tuple(paths)),
-        Phase("groups", tuple(groups)),
-        Phase("edge", tuple(edge)),
+        Phase("meters", tuple(meters), Stage.PATHS),
+        Phase("new-groups", tuple(new_groups), Stage.PATHS),
+        Phase("path-groups", tuple(path_groups), Stage.PATHS),
+        Phase("paths", tuple(paths), Stage.PATHS),
+        Phase("groups", tuple(groups), Stage.CHOICES),
+        Phase("edge", tuple(edge), Stage.CHOICES),
+        Phase("old-edge", tuple(old_edge), Stage.CHOICES),
         Phase("old-flows", tuple(old_flows)),
         Phase("old-groups", tuple(old_groups)),
         Phase("old-meters", tuple(old_meters)),

@@ -4,8 +4,9 @@
                              ▲                             │  ▲                          │
                              └── error, silence, time ─────┘  └─── something else wanted ┘
 
-Where flows of another application stand in the place of wanted ones, "blocked" takes the place of in-sync: nothing
-is left to be sent, but what is wanted is not what is held.
+A change may come in stages: "held-back" takes the place of in-sync where a switch has done what the present stage
+allows, and others have not yet. Where flows of another application stand in the place of wanted ones, "blocked" takes
+it: nothing is left to be sent, but what is wanted is not what is held.
 
 `step(sync, event, now)` is a pure function; `now` is a monotonic clock in seconds. What it answers is to be
 done in order, and the outcome comes back as an event. A switch that holds what it should is told nothing.
@@ -16,8 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from controller_app.model.flow import FlowKey, SwitchState
-from controller_app.reconcile.changes import ChangeSet, Counts
-from controller_app.reconcile.diff import diff
+from controller_app.reconcile.changes import ChangeSet, Counts, Stage
+from controller_app.reconcile.diff import apply, diff
 
 ANSWER_TIME = 15.0  # seconds a switch has to answer an audit or to confirm a change
 AUDIT_INTERVAL = 10.0  # seconds between looks at a switch in sync: someone else may have deleted our rules
@@ -37,9 +38,10 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """This is what the switch is to hold from now on."""
+    """This is what the switch is to hold from now on; it may do so much of it now."""
 
     state: SwitchState
+    until: Stage = Stage.ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,9 @@ Effect = Audit | Send | InSync | Problem
 class SwitchSync:
     """What is known about one switch. `held` is None while that has not been asked."""
 
-    phase: str = "away"  # away | auditing | sending | waiting | in-sync | blocked
+    phase: str = "away"  # away | auditing | sending | waiting | held-back | in-sync | blocked
     wanted: SwitchState | None = None
+    until: Stage = Stage.ALL
     held: SwitchState | None = None
     target: SwitchState | None = None  # what it holds once the change on its way is confirmed
     foreign: frozenset[FlowKey] = frozenset()
@@ -131,6 +134,11 @@ class SwitchSync:
     def settled(self) -> bool:
         """In sync, or as near to it as the flows of other applications let it be."""
         return self.in_sync or self.phase == "blocked"
+
+    @property
+    def waits(self) -> bool:
+        """Is there nothing left that it may do now, or can?"""
+        return self.settled or self.phase in ("held-back", "away") or self.failures > 0
 
     @property
     def outstanding(self) -> Counts:
@@ -157,11 +165,16 @@ def step(sync: SwitchSync, event: Event, now: float) -> Outcome:
             return _audit(replace(sync, failures=0, problem=None), now)
         case Lost():
             return replace(sync, phase="away", held=None, target=None, foreign=frozenset()), ()
-        case Want(state=state):
+        case Want(state=state, until=until):
             if state == sync.wanted:
-                return sync, ()
-            sync = replace(sync, wanted=state)
-            return _advance(sync, now) if sync.phase in ("in-sync", "blocked") else (sync, ())
+                if until == sync.until:
+                    return sync, ()
+                state = sync.wanted
+            sync = replace(sync, wanted=state, until=until)
+            if sync.phase == "auditing" and sync.trusted is not None and sync.trusted is not sync.wanted:
+                sync = replace(sync, held=sync.trusted, trusted=None)  # the routine look can wait
+                return _advance(sync, now)
+            return _advance(sync, now) if sync.phase in ("in-sync", "blocked", "held-back") else (sync, ())
         case Found(number=number) if sync.phase == "auditing" and number == sync.number:
             return _advance(replace(sync, held=event.held, foreign=event.foreign), now)
         case Confirmed(number=number) if sync.phase == "sending" and number == sync.number:
@@ -202,11 +215,14 @@ def _advance(sync: SwitchSync, now: float) -> Outcome:
     if sync.wanted is not None:
         wanted = _without(sync.wanted, sync.foreign)
         changes = diff(wanted, sync.held, sync.edge_tables)
-        if changes:
-            number = sync.number + 1
-            return replace(sync, phase="sending", target=wanted, number=number, deadline=now + ANSWER_TIME), (
-                Send(number, changes),
+        part = changes.until(sync.until)
+        if part:
+            number, target = sync.number + 1, wanted if part == changes else apply(part, sync.held)
+            return replace(sync, phase="sending", target=target, number=number, deadline=now + ANSWER_TIME), (
+                Send(number, part),
             )
+        if changes:
+            return replace(sync, phase="held-back", failures=0, problem=None, deadline=_next_look(sync, now)), ()
     phase, interval, problem = "in-sync", AUDIT_INTERVAL, None
     if blocked := sync.blocked:
         phase, interval = "blocked", LAST_RETRY  # the other application may take its flows away
@@ -218,8 +234,14 @@ def _advance(sync: SwitchSync, now: float) -> Outcome:
             effects.append(Problem(problem))
     elif sync.wanted is not None:
         effects.append(InSync())
-    deadline = now + max(interval, len(sync.held.flows) / AUDIT_PACE)
+    deadline = _next_look(sync, now, interval)
     return replace(sync, phase=phase, problem=problem, failures=0, deadline=deadline), tuple(effects)
+
+
+def _next_look(sync: SwitchSync, now: float, interval: float = AUDIT_INTERVAL) -> float:
+    """When the switch is asked again what it holds, if nothing happens."""
+    assert sync.held is not None
+    return now + max(interval, len(sync.held.flows) / AUDIT_PACE)
 
 
 def _without(wanted: SwitchState, foreign: frozenset[FlowKey]) -> SwitchState:

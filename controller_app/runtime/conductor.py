@@ -25,7 +25,7 @@ from controller_app.model.topology import End, Topology
 from controller_app.openflow import decode
 from controller_app.pipeline.compile import compile_next
 from controller_app.pipeline.cookies import is_ours
-from controller_app.pipeline.tables import GATEWAY_MAC, NUMBER
+from controller_app.pipeline.tables import DECIDING, GATEWAY_MAC
 from controller_app.reconcile.plan import Plan, plan
 from controller_app.runtime.answering import Teller, kind_of
 from controller_app.runtime.checking import Checking
@@ -35,13 +35,13 @@ from controller_app.runtime.expectations import expectations
 from controller_app.runtime.hashing import HashChoice
 from controller_app.runtime.intent import Intent
 from controller_app.runtime.resolving import Resolver, is_question
+from controller_app.runtime.rollout import Rollout
 from controller_app.runtime.service_stats import ServiceStats
 from controller_app.store.interface import Store, StoreError
 from controller_app.verification.verified import Verified
 
 LOG = logging.getLogger(__name__)
 
-EDGE_TABLES = frozenset(number for name, number in NUMBER.items() if number <= NUMBER["choose"])
 PAUSE = 0.02  # seconds that changes are collected before the network is computed anew
 LONGEST_PAUSE = 1.0
 SAVE_INTERVAL = 1.0  # seconds between two writes of the memory
@@ -76,6 +76,7 @@ class Conductor:
         self._discovering = discovering
         self._discovery = Discovery(key, GATEWAY_MAC, observe_links)
         self._conversations: dict[int, Conversation] = {}
+        self._rollout = Rollout()
         self.hashing = HashChoice(symmetric_hash)
         self.teller = Teller()
         self.checking = Checking(key, store.drains(), clock(), self._wall())
@@ -208,7 +209,7 @@ class Conductor:
         now = self._clock()
         conversation = self._conversations.get(dpid)
         if conversation is None:
-            conversation = self._conversations[dpid] = Conversation(dpid, EDGE_TABLES)
+            conversation = self._conversations[dpid] = Conversation(dpid, DECIDING)
         elif conversation.connected:
             conversation.disconnect(now)
         self._discovery.connected(dpid, ports, now)
@@ -376,6 +377,7 @@ class Conductor:
         if self._due is not None and now >= self._due:
             self._due = self._retry = None
             self._recompute()
+        self._go_on(now)
         for conversation in touched:
             if conversation.sync.settled:
                 self._discovery.ready(conversation.dpid, now)
@@ -428,15 +430,27 @@ class Conductor:
     def _want(self, computed: Computed) -> None:
         now = self._clock()
         self._unsaved = self._unsaved or computed.allocation != self.computed.allocation
+        if computed is not self.computed:
+            self._rollout.begin(now)
         self._computed = computed
         self._do(self.checking.aim(computed, now, self._wall()))
+        self._tell_switches(now)
+        self._go_on(now)
+
+    def _go_on(self, now: float) -> None:
+        """The next stages of a change, as far as all switches have come."""
+        while self._rollout.advance(self._conversations.values(), now):
+            self._tell_switches(now)
+
+    def _tell_switches(self, now: float) -> None:
+        computed = self.computed
         by_dpid = computed.topology.by_dpid
         for dpid, conversation in self._conversations.items():
             switch = by_dpid.get(dpid)
             if switch is None:
                 continue
             try:
-                conversation.want(computed.state.get(switch.name, SwitchState()), now)
+                conversation.want(computed.state.get(switch.name, SwitchState()), now, self._rollout.stage)
             except Exception:
                 # What is wrong with one switch (a connection that ends just now) must not keep the others from
                 # their rules. Its own reconciler finds no answer, and begins again.

@@ -21,6 +21,7 @@ from controller_app.reconcile.changes import (
     PutFlow,
     PutGroup,
     PutMeter,
+    Stage,
 )
 from controller_app.runtime.flow_questions import FlowQuestions
 from controller_app.runtime.probing import Facts, Probe
@@ -74,9 +75,9 @@ class Conversation:
         self.questions.forget()
         self._step(rec.Lost(), now)
 
-    def want(self, state: SwitchState, now: float) -> None:
-        """What the switch is to hold."""
-        self._step(rec.Want(state), now)
+    def want(self, state: SwitchState, now: float, until: Stage = Stage.ALL) -> None:
+        """What the switch is to hold, and how much of that it may do now."""
+        self._step(rec.Want(state, until), now)
 
     def tick(self, now: float) -> None:
         """Time went by."""

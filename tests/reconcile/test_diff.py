@@ -116,9 +116,11 @@ def test_paths_stand_before_the_edge_sends_packets_to_them() -> None:
         "paths",
         "groups",
         "edge",
+        "old-edge",
         "old-flows",
         "old-groups",
     ]
+    assert [phase.stage for phase in changes.phases] == [1, 1, 2, 2, 2, 3, 3]
     assert changes.phases[1].changes == (PutFlow(path),)
     assert changes.phases[2].changes == (PutGroup(group_of(1, 2), group_of(1, 1)),)
     assert changes.phases[3].changes == (PutFlow(edge),)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from controller_app.model.flow import Flow, Output, SwitchState, match
 from controller_app.reconcile import reconciler as rec
+from controller_app.reconcile.changes import Stage
 from controller_app.reconcile.diff import apply
 from controller_app.reconcile.reconciler import (
     Audit,
@@ -72,6 +73,44 @@ def test_what_is_wanted_while_a_change_is_on_its_way_is_sent_after_it() -> None:
     assert apply(second.changes, B) == holding(7)
     sync, effects = step(sync, Confirmed(second.number), 3)
     assert effects == (InSync(),)
+
+
+def test_a_change_in_stages_does_what_each_stage_allows() -> None:
+    def flows(*found: Flow) -> SwitchState:
+        return SwitchState({flow.key: flow for flow in found})
+
+    old_edge, old_path = Flow(0, 1, match(in_port=1), goto=5), Flow(5, 1, match(in_port=1), (Output(1),))
+    edge, path = Flow(0, 2, match(in_port=2), goto=6), Flow(6, 1, match(in_port=1), (Output(2),))
+    held, wanted = flows(old_edge, old_path), flows(edge, path)
+    sync = replace(in_sync(held), edge_tables=frozenset({0}))
+    told = []
+    for stage, there in ((Stage.PATHS, flows(old_edge, old_path, path)), (Stage.CHOICES, flows(old_path, path, edge)),
+                         (Stage.ALL, wanted)):
+        assert not sync.in_sync or stage is Stage.PATHS
+        sync, (send,) = step(sync, Want(wanted, stage), 1)
+        assert isinstance(send, Send) and not sync.waits
+        held = apply(send.changes, held)
+        assert held == there
+        sync, _ = step(sync, Confirmed(send.number), 2)
+        assert sync.waits and sync.held == held
+        told.append(sync.phase)
+    assert told == ["held-back", "held-back", "in-sync"]
+
+
+def test_a_stage_with_nothing_to_do_is_over_at_once() -> None:
+    sync, effects = step(in_sync(), Want(B, Stage.PATHS), 1)
+    assert isinstance(effects[0], Send)  # without tables that decide everything but what goes is a path
+    sync, _ = step(sync, Confirmed(effects[0].number), 2)
+    assert step(sync, Want(B, Stage.CHOICES), 3)[1] == () and sync.waits
+
+
+def test_what_is_wanted_during_a_routine_look_is_sent_at_once() -> None:
+    sync = in_sync()
+    sync, (audit,) = step(sync, Tick(), sync.deadline)
+    assert isinstance(audit, Audit)
+    sync, (send,) = step(sync, Want(B), 11)
+    assert isinstance(send, Send) and apply(send.changes, A) == B
+    assert step(sync, Found(audit.number, A), 12) == (sync, ())
 
 
 def test_an_error_is_followed_by_an_audit_ever_later() -> None:
