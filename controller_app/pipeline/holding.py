@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
+from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
 from controller_app.model.flow import Flow, FlowKey, Group, MeterConfig, SwitchState
@@ -26,20 +28,20 @@ class Holding:
 
     def __init__(self, source: tuple[Any, ...]) -> None:
         self._source = Source(*source)
-        self.state = SwitchState(
-            _merged(self._source.switch, self._source.flows), _union(self._source.groups), _union(self._source.meters)
-        )
+        flows, self._twice = _merged(self._source.switch, self._source.flows)
+        self.state = SwitchState(flows, _union(self._source.groups), _union(self._source.meters))
 
     def following(self, source: tuple[Any, ...]) -> Holding:
         """The same of other parts; the same object where they are the same."""
         before, now = self._source, Source(*source)
-        flows = _followed(self.state.flows, before.flows, now.flows)
-        if flows is None:
+        followed = _followed(self.state.flows, self._twice, before.flows, now.flows)
+        if followed is None:
             return Holding(source)
+        flows, twice = followed
         groups = _union(now.groups) if _differ(before.groups, now.groups) else self.state.groups
         meters = _union(now.meters) if before.meters != now.meters else self.state.meters
         found = Holding.__new__(Holding)
-        found._source, found.state = now, self.state
+        found._source, found.state, found._twice = now, self.state, twice
         if flows is not self.state.flows or groups is not self.state.groups or meters is not self.state.meters:
             found.state = SwitchState(flows, groups, meters)
         return found
@@ -56,41 +58,45 @@ def _union(parts: Iterable[Mapping[Key, Any]]) -> dict[Key, Any]:
     return found
 
 
-def _merged(switch: str, parts: tuple[Mapping[FlowKey, Flow], ...]) -> dict[FlowKey, Flow]:
+def _merged(switch: str, parts: tuple[Mapping[FlowKey, Flow], ...]) -> tuple[dict[FlowKey, Flow], frozenset[FlowKey]]:
+    """All flows, and the keys of those that several parts want."""
     flows = _union(parts)
-    if len(flows) != sum(map(len, parts)):
-        _check_agreement(switch, parts)
-    return flows
+    if len(flows) == sum(map(len, parts)):
+        return flows, frozenset()
+    _check_agreement(switch, parts)
+    return flows, frozenset(key for key, times in Counter(chain.from_iterable(parts)).items() if times > 1)
 
 
 def _followed(
     held: Mapping[FlowKey, Flow],
+    twice: frozenset[FlowKey],
     before: tuple[Mapping[FlowKey, Flow], ...],
     now: tuple[Mapping[FlowKey, Flow], ...],
-) -> Mapping[FlowKey, Flow] | None:
-    """The flows of `now`, from what is held of `before`; None where so much changed that all is to be put together."""
+) -> tuple[Mapping[FlowKey, Flow], frozenset[FlowKey]] | None:
+    """The flows of `now`, from what is held of `before`; None where so much changed that all is to be put together.
+    twice, and the second thing answered: what several parts want, or did at some time."""
     if not _differ(before, now):
-        return held
+        return held, twice
     known, wanted = {id(part): part for part in before}, {id(part): part for part in now}
     gone = [part for number, part in known.items() if number not in wanted]
     come = [part for number, part in wanted.items() if number not in known]
-    stay = [part for number, part in wanted.items() if number in known]
     leaving, arriving = _union(gone), _union(come)
     if 4 * (len(leaving) + len(arriving)) > len(held) or len(arriving) != sum(map(len, come)):
         return None
     flows = dict(held)
-    for key, flow in arriving.items():
-        other = held.get(key)
-        if other is not None and other != flow and any(key in part for part in stay):
-            return None  # two parts want one flow
-        flows[key] = flow
+    again = [key for key in arriving if key in held and (key not in leaving or key in twice)]
+    if any(held[key] != arriving[key] for key in again):
+        return None  # perhaps two parts want something else of one flow
+    flows.update(arriving)
+    twice = twice.union(again)
     for key in leaving.keys() - arriving.keys():
-        others = [part[key] for part in stay if key in part]
+        others = [part[key] for number, part in wanted.items() if number in known and key in part] \
+            if key in twice else ()
         if others:
             flows[key] = others[-1]
         else:
             del flows[key]
-    return flows
+    return flows, twice
 
 
 def _check_agreement(switch: str, every: tuple[Mapping[FlowKey, Flow], ...]) -> None:
