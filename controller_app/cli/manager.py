@@ -78,7 +78,7 @@ def run(settings: Settings, apps: Sequence[str], stop: threading.Event | None = 
             LOG.debug("the apps cannot start", exc_info=True)
             raise LaunchError(f"an app cannot start: {type(error).__name__}: {error}") from error
         _obey_signals(stop, runtime)
-        _collect_rarely()
+        _be_prompt()
         (listening or _announce)(listeners)
         stop.wait()
         LOG.info("leaving; the rules stay in the switches")
@@ -185,12 +185,17 @@ def _obey_signals(stop: threading.Event, runtime: Runtime | None) -> None:
     signal.signal(signal.SIGHUP, lambda *_: runtime.reload() if runtime is not None else None)
 
 
-def _collect_rarely() -> None:
-    """Policies, networks and rules are values that do not refer to each other in circles. Going through all of them
-    for garbage takes a second where there are thousands of services, in which nothing else is done, and finds none;
-    what makes circles, such as errors, is little."""
+def _be_prompt() -> None:
+    """Keep what answers switches from waiting for the rest.
+
+    Policies, networks and rules are values that do not refer to each other in circles. Going through all of them for
+    garbage takes a second where there are thousands of services, in which nothing else is done, and finds none; what
+    makes circles, such as errors, is little. And a thread that computes for long (a request that is being verified)
+    lets others in sooner than Python has it by itself.
+    """
     gc.freeze()
     gc.set_threshold(50_000, 50, 1000)
+    sys.setswitchinterval(0.001)
 
 
 def _disconnect(fixes: Any) -> None:

@@ -32,6 +32,7 @@ from controller_app.store.sqlite import SqliteStore
 LOG = logging.getLogger(__name__)
 
 TICK = 0.02  # seconds
+LATE = 4 * TICK  # between two ticks: whatever else there was to do, answers of switches waited for it
 # Events that may wait until frames that hosts send are no longer queued: a flood of them must cost neither all memory
 # nor the time in which switches are answered. What a host needs it sends again.
 MAX_WAITING = 2048
@@ -84,6 +85,8 @@ class Runtime:
         self._queue: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._dropped = 0  # frames, since the start; written by os-ken's thread, read by ours
         self._dropped_said = self._dropped_seen = 0
+        self._ticked = time.monotonic()
+        self.changing = threading.Lock()  # whoever is about to change what is wanted: two at once would only wait
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
 
@@ -203,6 +206,10 @@ class Runtime:
                 LOG.exception("an event could not be dealt with")
 
     def _tick(self) -> None:
+        now = time.monotonic()
+        if now > self._ticked + LATE:  # answers to checks waited as long to be read
+            self._conductor.checking.lossy(now)
+        self._ticked = now
         if self._dropped != self._dropped_seen:
             self._dropped_seen = self._dropped
             self._conductor.checking.lossy(time.monotonic())
