@@ -19,8 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-VERBS = ("validate", "path", "compile", "verify", "trace", "plan", "apply", "delete", "get", "decode", "lab", "doctor",
-         "net", "endpoint", "service", "label")  # fmt: skip
+VERBS = ("validate", "path", "what-if", "compile", "verify", "trace", "plan", "apply", "delete", "get", "decode", "lab",
+         "doctor", "net", "endpoint", "service", "label")  # fmt: skip
 LATER = ("export", "history", "rollback", "describe", "top", "events")
 _COMMON = {"--controller": "controller", "--token": "token", "-o": "output", "--output": "output"}
 
@@ -106,13 +106,14 @@ def _register(verb: str | None) -> None:
         app.add_typer(lab, name="lab")
     if app.registered_commands:
         return
-    from controller_app.cli import live, objects, offline
+    from controller_app.cli import live, objects, offline, paths
     from controller_app.cli.decode import decode
     from controller_app.cli.doctor import doctor
 
     for name, command in (
         ("validate", offline.validate),
-        ("path", offline.path),
+        ("path", paths.path),
+        ("what-if", paths.what_if),
         ("compile", offline.compile_command),
         ("verify", offline.verify),
         ("trace", live.trace),

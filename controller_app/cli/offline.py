@@ -18,7 +18,6 @@ from controller_app.cli.common import (
     Topologies,
     emit,
     emit_document,
-    emit_table,
     output_format,
     say,
     stop,
@@ -119,41 +118,6 @@ def _problem(item: Diagnostic) -> dict[str, Any]:
         "remedy": item.remedy,
         "severity": item.severity,
     }
-
-
-def path(
-    chain: Annotated[str | None, typer.Argument(metavar="[CHAIN]", help="Only this chain.")] = None,
-    topology: Topologies = None,
-    policy: Policies = None,
-    output: Output = None,
-    symmetric_hash: SymmetricHash = True,
-    controller: Controller = None,
-    token: Token = None,
-) -> None:
-    """The chosen instance paths with their switches and cost, and why a candidate was rejected. They are the same
-    whichever hash chooses among them."""
-    del symmetric_hash
-    from controller_app.pipeline.paths import paths
-
-    chosen = output_format(output)
-    loaded, network = load(topology, policy)
-    known = [name for tenant in loaded.tenants.values() for name in tenant.chains]
-    if chain is not None and chain not in known:
-        raise Failure(f"there is no chain {chain!r}; there {_list_of(known)}")
-    document = paths(loaded, network, chain=chain)
-    if chosen != "table":
-        return emit_document(document, chosen)
-    rows = []
-    for item in document["chains"]:
-        head = [item["name"], item["classifier"], item["direction"], f"{item['ingress']} > {item['egress']}"]
-        rows += [
-            [*head, ", ".join(way["instances"]) or "-", " > ".join(way["switches"]), way["cost"], f"{way['slots']}/256"]
-            for way in item["paths"]
-        ]
-        rows += [
-            [*head, ", ".join(way["instances"]) or "-", f"rejected: {way['why']}", "-", "-"] for way in item["rejected"]
-        ]
-    emit_table(("chain", "classifier", "direction", "edge", "instances", "switches", "cost", "slots"), rows)
 
 
 def _list_of(names: Sequence[str]) -> str:

@@ -1,0 +1,88 @@
+"""Paths explained, drawn, and with parts of the network down."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as Xml
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_chainctl import Capture, Result
+
+from controller_app.cli.drawing import layout
+from controller_app.model.topology import End, Link, Switch, Topology
+
+ROOT = Path(__file__).parents[2]
+FILES = ("-t", str(ROOT / "topologies/firewall_ids.yaml"), "-p", str(ROOT / "policies/firewall_ids.yaml"))
+
+
+def test_why_says_what_each_path_costs_beside_none(capsys: Capture) -> None:
+    done = Result(capsys, "path", *FILES, "--why", "inspect-web")
+    assert done.code == 0
+    assert "slots by weight" in done.out
+    assert "171/256 fw1: s1 > s3 > s5, cost 2, 1 more than without functions" in done.out
+
+
+def test_pictures_show_switches_instances_and_paths(tmp_path: Path, capsys: Capture) -> None:
+    svg, png = tmp_path / "a.svg", tmp_path / "a.png"
+    done = Result(capsys, "path", *FILES, "--svg", str(svg), "--png", str(png), "-o", "json", "inspect-web")
+    assert done.code == 0 and done.json["chains"]
+    text = "".join(Xml.parse(svg).getroot().itertext())
+    for word in ("s1", "s6", "fw1", "fw2", "inspect-web: s1 to s5 through fw1 (cost 2)"):
+        assert word in text
+    assert png.read_bytes().startswith(b"\x89PNG") and png.stat().st_size > 20_000
+    before = svg.read_bytes()
+    Result(capsys, "path", *FILES, "--svg", str(svg), "inspect-web")
+    assert svg.read_bytes() == before
+
+
+def test_a_picture_that_cannot_be_written_is_said(tmp_path: Path, capsys: Capture) -> None:
+    wrong = Result(capsys, "path", *FILES, "--png", "a.jpg")
+    assert wrong.code == 1 and "ends in .png" in wrong.err
+    nowhere = Result(capsys, "path", *FILES, "--svg", str(tmp_path / "none" / "a.svg"))
+    assert nowhere.code == 1 and "a directory that is there" in nowhere.err
+
+
+def test_switches_that_say_where_they_are_are_drawn_there() -> None:
+    places = {"a": (10.0, 50.0), "b": (20.0, 60.0), "c": None, "d": (30.0, 40.0)}
+    switches = {
+        name: Switch(name, n, longitude=place and place[0], latitude=place and place[1])
+        for n, (name, place) in enumerate(places.items(), 1)
+    }
+    links = tuple(Link(End(a, b_port), End(b, a_port)) for a, b, b_port, a_port in
+                  (("a", "b", 1, 1), ("b", "c", 2, 1), ("c", "d", 2, 1)))
+    found = layout(Topology(switches, links))
+    assert {name: found[name] for name in "abd"} == {name: places[name] for name in "abd"}
+    assert found["c"] == (25.0, 50.0)
+    nowhere = Topology({name: replace(switch, longitude=None) for name, switch in switches.items()}, links)
+    assert layout(nowhere) == layout(nowhere) and len(set(layout(nowhere).values())) == 4
+
+
+@pytest.mark.parametrize(("down", "effects"), [
+    (("s3-s5",), {"moves"}),
+    (("s5-s3",), {"moves"}),
+    (("fw1",), {"moves"}),
+    (("fw1", "fw2"), {"fails"}),
+    (("s3",), {"moves"}),
+])  # fmt: skip
+def test_what_if_says_what_becomes_of_chains(down: tuple[str, ...], effects: set[str], capsys: Capture) -> None:
+    flags = [word for part in down for word in ("--down", part)]
+    done = Result(capsys, "what-if", *FILES, *flags, "-o", "json", "inspect-web")
+    chains = done.json["chains"]
+    assert {item["effect"] for item in chains} == effects
+    assert done.code == (2 if "fails" in effects else 0)
+    for item in chains:
+        assert sum(way["slots"] for way in item["before"]) == 256
+        assert sum(way["slots"] for way in item["after"]) == (0 if item["effect"] == "fails" else 256)
+        assert bool(item["why"]) == (item["effect"] == "fails")
+    if down == ("fw1",):  # of 256 slots those of fw1 go to fw2, and no other moves
+        assert {item["moved"] for item in chains} == {171}
+
+
+def test_what_if_in_words(capsys: Capture) -> None:
+    kept = Result(capsys, "what-if", *FILES, "--down", "ids1")
+    assert kept.code == 0 and "8 of 8 ways of chains stay as they are" in kept.err and "moves" not in kept.out
+    unknown = Result(capsys, "what-if", *FILES, "--down", "s99")
+    assert unknown.code == 1 and "nothing is called 's99'" in unknown.err
+    nothing = Result(capsys, "what-if", *FILES)
+    assert nothing.code == 1 and "--down" in nothing.err
