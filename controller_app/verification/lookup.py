@@ -19,6 +19,7 @@ from controller_app.model.allocation import SLOTS
 from controller_app.model.flow import Conjunction, Flow, SubField
 from controller_app.verification.packet import Packet
 
+Values = tuple[int, ...]  # of fields
 _Bits = tuple[tuple[str, int], ...]  # fields and masks
 PACKET_NAMES = {"ip_ttl": "ttl"}  # a field by the name a packet has it under, where that differs
 
@@ -57,6 +58,7 @@ class FlowIndex:
         # Made when first looked at: of most tables nothing is asked while little changes.
         self._shapes: dict[int, list[_Shape]] = {}
         self._conjunctions: dict[int, dict[_Bits, _Members]] = {}
+        self._found: dict[int, tuple[tuple[str, ...], dict[Values, Flow | None]]] = {}  # by table: fields, by values
 
     def following(self, flows: Iterable[Flow]) -> FlowIndex:
         """The index of other flows; tables that hold the same ones are taken over."""
@@ -64,6 +66,8 @@ class FlowIndex:
         for table, shapes in self._shapes.items():
             if found._held.get(table) == self._held.get(table):
                 found._shapes[table], found._conjunctions[table] = shapes, self._conjunctions[table]
+                if table in self._found:
+                    found._found[table] = self._found[table]
         return found
 
     def _table(self, table: int) -> list[_Shape]:
@@ -78,6 +82,18 @@ class FlowIndex:
         """The members of conjunctions in a table."""
         self._table(table)
         return self._conjunctions[table]
+
+    def look_up(self, table: int, packet: Packet) -> tuple[tuple[str, ...], Values, Flow | None]:
+        """`find`, with the fields that flows of the table look at and what the packet has there: what is the same in
+        all of them is found once only."""
+        known = self._found.get(table)
+        if known is None:
+            known = self._found[table] = self.names(table), {}
+        names, found = known
+        values = tuple([packet.get(name, 0) for name in names])
+        if values not in found:
+            found[values] = self.find(table, packet)
+        return names, values, found[values]
 
     def find(self, table: int, packet: Packet) -> Flow | None:
         """The flow with the highest priority that matches, or None: a table miss. Where flows of equal

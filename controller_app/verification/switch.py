@@ -116,10 +116,15 @@ class SwitchRun:
 
     def _find(self, table: int, packet: Underway) -> Flow | None:
         part = packet.slot
-        if self._witness is not None:
-            self._witness.looked_up(self._name, table, self._index, packet.fields, part)
         if part is None or not self._index.looks_at(table, part):
-            return self._index.find(table, packet.fields)
+            names, values, flow = self._index.look_up(table, packet.fields)
+            if self._witness is not None:
+                self._witness.looked_up(self._name, table, names, values)
+            return flow
+        if self._witness is not None:
+            names = self._index.names(table)
+            several = tuple([None if name == part.field else packet.fields.get(name, 0) for name in names])
+            self._witness.looked_up(self._name, table, names, several)
         found = self._index.find_slots(table, packet.fields, part)
         slot = self._spread(self._name, [None if flow is None else (flow.actions, flow.goto) for flow in found])
         self._settle(packet, slot)

@@ -20,7 +20,7 @@ from controller_app.verification.evaluate import Evaluator
 from controller_app.verification.extents import Extent, covers
 from controller_app.verification.journey import members_of
 from controller_app.verification.walk import Network
-from controller_app.verification.witness import Evidence, LookUp, Question
+from controller_app.verification.witness import Evidence, Place, Question, Witness
 
 _NOTHING = SwitchState()
 
@@ -32,6 +32,7 @@ class Verified:
     policy: Policy
     evaluator: Evaluator
     network: Network
+    witness: Witness
     evidence: Mapping[PacketClass, Evidence] = field(default_factory=dict)
 
     def still(self, policy: Policy, topology: Topology, evaluator: Evaluator,
@@ -70,12 +71,13 @@ class _Touched:
 
     def __init__(self, before: Verified, policy: Policy, topology: Topology, evaluator: Evaluator,
                  state: FlowState) -> None:
-        self._flows: dict[tuple[str, int], list[Flow]] = {}
+        self._flows: dict[Place, list[Flow]] = {}
         self._groups: set[tuple[str, int]] = set()
         held = before.network.state
         for switch in held.keys() | state.keys():
             self._of_switch(switch, held.get(switch, _NOTHING), state.get(switch, _NOTHING))
-        self._met: dict[LookUp, bool] = {}
+        self._lookups = {lookup for place, flows in self._flows.items() for lookup in before.witness.known(place)
+                         if any(lookup.meets(flow) for flow in flows)}
         old, new = members_of(before.policy), members_of(policy)
         self._hosts = {host for host in old.keys() | new.keys() if old.get(host) != new.get(host)}
         self._extents: dict[str, list[Extent]] = {}
@@ -100,7 +102,7 @@ class _Touched:
             or not self._providers.isdisjoint(seen.providers)
             or not self._hosts.isdisjoint(seen.visited)
             or any(self._answers(question) for question in seen.questions)
-            or any(self._meets(lookup) for lookup in seen.lookups)
+            or not self._lookups.isdisjoint(seen.lookups)
         )
 
     def _of_switch(self, switch: str, before: SwitchState, now: SwitchState) -> None:
@@ -146,16 +148,6 @@ class _Touched:
                 (tenant, source) in self._services or (tenant, destination) in self._services
                 or any(covers(extent.source, source) and (fragment or covers(extent.destination, destination))
                        for extent in self._extents.get(tenant, ())))
-        return found
-
-    def _meets(self, lookup: LookUp) -> bool:
-        """Whether a flow that came, went or changed could have been what was looked up."""
-        flows = self._flows.get((lookup.switch, lookup.table))
-        if flows is None:
-            return False
-        found = self._met.get(lookup)
-        if found is None:
-            found = self._met[lookup] = any(lookup.meets(flow) for flow in flows)
         return found
 
 

@@ -108,7 +108,8 @@ def verify(policy: Policy, topology: Topology, state: FlowState | None = None,
         from controller_app.pipeline.compile import compile as compile_policy
 
         state, allocation = compile_policy(policy, topology, allocation)
-    return _verify(Checker(policy, topology, state, allocation), losses, None)[0]
+    witness = Witness()
+    return _verify(Checker(policy, topology, state, allocation, witness), witness, losses, None)[0]
 
 
 def verify_change(policy: Policy, topology: Topology, state: FlowState, allocation: Allocation,
@@ -117,12 +118,14 @@ def verify_change(policy: Policy, topology: Topology, state: FlowState, allocati
     packets are no reason to refuse a policy. before: what was verified last; what a change since then does not touch
     is not tried again. Answers what is verified now as well."""
     whole = nx.number_connected_components(topology.graph) == 1 and not topology.down
-    checker = Checker(policy, topology, state, allocation, Witness())
-    return _verify(checker, whole, before)
+    before = None if before is None or before.witness.is_full else before
+    witness = Witness(None if before is None else before.witness)
+    checker = Checker(policy, topology, state, allocation, witness)
+    return _verify(checker, witness, whole, before)
 
 
-def _verify(checker: Checker, losses: bool, before: Verified | None) -> tuple[Report, Verified]:
-    evaluator, network, witness = checker.evaluator, checker.network, checker.witness
+def _verify(checker: Checker, witness: Witness, losses: bool, before: Verified | None) -> tuple[Report, Verified]:
+    evaluator, network = checker.evaluator, checker.network
     policy, topology, state = evaluator.policy, network.topology, network.state
     known: Mapping[PacketClass, Evidence] = {}
     if before is not None:
@@ -140,12 +143,11 @@ def _verify(checker: Checker, losses: bool, before: Verified | None) -> tuple[Re
             tried += 1
             found = [found for found in checker.check(representative) if losses or not found.loss]
             findings += found
-            if witness is not None:
-                seen = witness.testify()
-                if not found:
-                    evidence[representative] = seen
+            seen = witness.testify()
+            if not found:
+                evidence[representative] = seen
     report = Report(count, tuple(findings[:MAX_FINDINGS]), evaluator.allocation, tried)
-    return report, Verified(policy, evaluator, network, evidence)
+    return report, Verified(policy, evaluator, network, witness, evidence)
 
 
 def must_hold(policy: Policy, topology: Topology, state: FlowState, allocation: Allocation,
@@ -171,7 +173,6 @@ class Checker:
 
     def __init__(self, policy: Policy, topology: Topology, state: FlowState,
                  allocation: Allocation | None = None, witness: Witness | None = None) -> None:
-        self.witness = witness
         self.evaluator = Evaluator(policy, topology, allocation)
         self.evaluator.witness = witness
         self.judge = Judge(self.evaluator, topology, members_of(policy))

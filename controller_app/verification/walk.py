@@ -303,9 +303,10 @@ class _Run:
         results = run.run(arrival.packet, in_port)
         self._connections = run.connections
         onward = []
+        seen = arrival.seen | {key}
         for result in results:
             hop = Hop(switch, in_port, arrival.packet, result.rules, result.port)
-            trail = replace(arrival, hops=(*arrival.hops, hop), seen=arrival.seen | {key})
+            trail = arrival.through(hop, seen)
             follower = self._result(result, trail)
             if follower is not None:
                 onward.append(follower)
@@ -329,7 +330,7 @@ class _Run:
             if {place, peer} & self._network.down:
                 end("lost", f"the cable at {place} is down")
                 return None
-            return replace(trail, at=(peer.switch, peer.port), packet=result.packet)
+            return trail.entering((peer.switch, peer.port), result.packet)
         host, arm = self._network.attached_at(place, result.packet)
         if host is None or place in self._network.down:
             end("lost", f"nothing is attached to {place}" if host is None else f"{place} is down")
@@ -378,3 +379,12 @@ class _Arrival:
     visits: tuple[Visit, ...] = ()
     seen: frozenset[tuple[str, int, frozenset[tuple[str, int]]]] = frozenset()
     flow: FlowOf = None  # what a switch's hash is made of
+
+    # Made by hand, since there are so many: `replace` looks at the fields each time.
+    def through(self, hop: Hop, seen: frozenset[tuple[str, int, frozenset[tuple[str, int]]]]) -> _Arrival:
+        """With another switch behind it."""
+        return _Arrival(self.at, self.packet, (*self.hops, hop), self.visits, seen, self.flow)
+
+    def entering(self, at: tuple[str, int], packet: Packet) -> _Arrival:
+        """At the next switch, and as it is there."""
+        return _Arrival(at, packet, self.hops, self.visits, self.seen, self.flow)

@@ -6,22 +6,24 @@ addresses it was asked about. What was looked up and is the same in another stat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from controller_app.model.flow import Flow, SubField
+from controller_app.model.flow import Flow
 from controller_app.model.topology import IPAddress
-from controller_app.verification.lookup import PACKET_NAMES, FlowIndex
+from controller_app.verification.lookup import PACKET_NAMES
+
+Place = tuple[str, int]  # a switch and a table of it
 
 
-class LookUp(NamedTuple):
+class LookUp:
     """A look-up in a table: what the fields held that its flows look at. None for a field of which every value was
-    meant."""
+    meant. There is one object for all that are alike."""
 
-    switch: str
-    table: int
-    names: tuple[str, ...]
-    values: tuple[int | None, ...]
+    __slots__ = ("names", "values")
+
+    def __init__(self, names: tuple[str, ...], values: tuple[int | None, ...]) -> None:
+        self.names, self.values = names, values
 
     def meets(self, flow: Flow) -> bool:
         """Whether a flow, had it been in the table, could have matched. Of fields that no flow looked at before nothing
@@ -32,6 +34,9 @@ class LookUp(NamedTuple):
             if held is not None and name != "conj_id" and held & mask != value:
                 return False
         return True
+
+
+MOST_KNOWN = 1_000_000  # look-ups
 
 
 class Question(NamedTuple):
@@ -46,7 +51,7 @@ class Question(NamedTuple):
 class Evidence(NamedTuple):
     """All that one check looked at."""
 
-    lookups: tuple[LookUp, ...]
+    lookups: frozenset[LookUp]
     groups: frozenset[tuple[str, int]]  # switch and group
     questions: frozenset[Question]
     providers: frozenset[tuple[str, str]]  # tenant and service, where who serves was asked
@@ -54,30 +59,34 @@ class Evidence(NamedTuple):
 
 
 class Witness:
-    """Collects for one check after another."""
+    """Collects for one check after another. before: the one of a verification before this, whose evidence is used."""
 
-    def __init__(self) -> None:
-        self._names: dict[tuple[str, int], tuple[str, ...]] = {}
-        self._known: dict[LookUp, LookUp] = {}  # one object for each that is alike
-        self._lookups: dict[LookUp, None] = {}
+    def __init__(self, before: Witness | None = None) -> None:
+        self._known: dict[Place, dict[tuple[object, ...], LookUp]] = {} if before is None else before._known
+        self._count: int = 0 if before is None else before._count
+        self._lookups: set[LookUp] = set()
         self._groups: set[tuple[str, int]] = set()
         self._questions: set[Question] = set()
         self._providers: set[tuple[str, str]] = set()
         self._visited: set[str] = set()
 
-    def looked_up(self, switch: str, table: int, index: FlowIndex, fields: Mapping[str, int],
-                  slot: SubField | None) -> None:
-        """A switch looked a packet up in a table; `slot` is where every slot was meant."""
-        place = switch, table
-        names = self._names.get(place)
-        if names is None:
-            names = self._names[place] = index.names(table)
-        if slot is None:
-            values: tuple[int | None, ...] = tuple([fields.get(name, 0) for name in names])
-        else:
-            values = tuple([None if name == slot.field else fields.get(name, 0) for name in names])
-        found = LookUp(switch, table, names, values)
-        self._lookups[self._known.setdefault(found, found)] = None
+    def looked_up(self, switch: str, table: int, names: tuple[str, ...], values: tuple[int | None, ...]) -> None:
+        """A switch looked a packet up in a table whose flows look at these fields. None: every value was meant."""
+        known = self._known.setdefault((switch, table), {})
+        found = known.get((names, values))
+        if found is None:
+            found = known.setdefault((names, values), LookUp(names, values))
+            self._count += 1
+        self._lookups.add(found)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many look-ups are known that it is time to begin anew: most are of states long gone."""
+        return self._count > MOST_KNOWN
+
+    def known(self, place: Place) -> Iterable[LookUp]:
+        """Every look-up in a table that any check did."""
+        return self._known.get(place, {}).values()
 
     def used_group(self, switch: str, group: int) -> None:
         """A switch let a group decide, or missed it."""
@@ -98,9 +107,9 @@ class Witness:
 
     def testify(self) -> Evidence:
         """All since the last time."""
-        found = Evidence(tuple(self._lookups), frozenset(self._groups), frozenset(self._questions),
+        found = Evidence(frozenset(self._lookups), frozenset(self._groups), frozenset(self._questions),
                          frozenset(self._providers), frozenset(self._visited))
-        self._lookups = {}
+        self._lookups = set()
         for seen in (self._groups, self._questions, self._providers, self._visited):
             seen.clear()
         return found
