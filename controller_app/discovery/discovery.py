@@ -7,32 +7,34 @@ be done comes back as effects. `revision` grows whenever the picture is another 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from controller_app.discovery import frames
 from controller_app.discovery.arms import Arms
 from controller_app.discovery.asking import Asking, Edge, flood
+from controller_app.discovery.damping import Damping
 from controller_app.discovery.hosts import Expected, FoundHost, Hosts
-from controller_app.discovery.links import INTERVAL, Links
+from controller_app.discovery.links import INTERVAL, Links, Pair
 from controller_app.discovery.merge import Observed
 from controller_app.discovery.ports import Effect, Notice, Port, PortId
 from controller_app.model.topology import IPAddress
 
 MAX_WAITING_FRAMES = 1024  # at ports of which it is not yet known whether a host is there
 LONGEST_WAIT = 3.0  # seconds until such a frame is dropped: who sent it has asked again by then
+LATE = 1.0  # seconds between two ticks after which what was said meanwhile may still wait to be heard
 
 
 class Declared(NamedTuple):
     """What topology and policy say, as far as discovery needs it.
 
-    host_ports and link_ports are those the topology file gives away; quiet are ports where nobody is asked
-    for an address (functions, and hosts of other networks); arms are ports of functions that have addresses of
-    their own, but send other hosts' packets too.
+    host_ports and links are those the topology file gives; quiet are ports where nobody is asked for an address
+    (functions, and hosts of other networks); arms are ports of functions that have addresses of their own, but send
+    other hosts' packets too.
     """
 
     host_ports: frozenset[PortId] = frozenset()
-    link_ports: frozenset[PortId] = frozenset()
+    links: frozenset[Pair] = frozenset()
     quiet: frozenset[PortId] = frozenset()
     expected: Expected = Expected()
     arms: frozenset[PortId] = frozenset()
@@ -42,7 +44,11 @@ class Discovery:
     """The picture of the network. `key` seals our LLDP frames; without `observe` no links are looked for."""
 
     def __init__(self, key: bytes, gateway_mac: int, observe: bool = True, interval: float = INTERVAL) -> None:
+        self.damping = Damping()
         self._links = Links(key, observe, interval)
+        self._observing = observe
+        self._ticked: float | None = None
+        self._lossy = False
         self._hosts = Hosts(gateway_mac)
         self._asking = Asking(self._hosts)
         self._arms = Arms(gateway_mac)
@@ -53,7 +59,7 @@ class Discovery:
     @property
     def revision(self) -> int:
         """Grows with every change of ports, links or hosts."""
-        return self._links.revision + self._hosts.revision
+        return self._links.revision + self._hosts.revision + self.damping.revision
 
     @property
     def hosts_revision(self) -> int:
@@ -65,16 +71,35 @@ class Discovery:
         """The datapath ids connected now."""
         return self._links.switches
 
+    @property
+    def ports(self) -> Mapping[int, Mapping[int, Port]]:
+        """Every port of every switch that ever connected, by datapath id and number."""
+        return self._links.ports
+
+    @property
+    def dropped(self) -> Mapping[tuple[PortId, str], int]:
+        """Discovery frames that were not believed, by port and reason (see `guard`)."""
+        return self._links.guard.dropped
+
     def observed(self) -> Observed:
         """The picture as a value."""
-        ports = {dpid: dict(ports) for dpid, ports in self._links.ports.items()}
-        return Observed(ports, self._links.links, self._links.lost_links, tuple(self._hosts.all()))
+        links = self._links
+        return Observed(
+            {dpid: dict(ports) for dpid, ports in links.ports.items()},
+            links.links,
+            links.lost_links,
+            tuple(self._hosts.all()),
+            {key: self.damping.ripe(key) for key in self.damping.held()},
+            links.unseen,
+            links.one_way,
+            self._observing,
+        )
 
     def declare(self, declared: Declared) -> None:
         """What is declared from now on."""
         if declared != self._declared:
             self._declared = declared
-            self._links.declare(declared.host_ports, declared.link_ports)
+            self._links.declare(declared.host_ports, declared.links)
             self._hosts.expect(declared.expected)
             self._hosts.forget(self._links.is_link)
 
@@ -91,6 +116,7 @@ class Discovery:
     def connected(self, dpid: int, ports: Iterable[Port], now: float) -> None:
         """A switch came, or came back, and described its ports."""
         self._links.connected(dpid, ports, now)
+        self._watch(now)
         self._forget_hosts(dpid)
 
     def lost(self, dpid: int) -> None:
@@ -104,27 +130,45 @@ class Discovery:
     def port(self, dpid: int, port: Port, now: float) -> None:
         """A port is new or changed."""
         self._links.port(dpid, port, now)
+        self._watch(now)
         if not port.up:
             self._forget_hosts(dpid)
 
-    def port_gone(self, dpid: int, number: int) -> None:
+    def emptied(self, dpid: int, now: float) -> None:
+        """A switch came back without the rules it had: it was started anew, and forwarded nothing meanwhile."""
+        self.damping.saw(dpid, False, now)
+        self.damping.saw(dpid, True, now)
+
+    def lossy(self) -> None:
+        """Frames of switches were lost on their way to us: what was not heard says nothing."""
+        self._lossy = True
+
+    def port_gone(self, dpid: int, number: int, now: float) -> None:
         """A port was deleted."""
         self._links.port_gone(dpid, number)
+        self._watch(now)
         self._forget_hosts(dpid)
 
     def frame(self, place: PortId, data: bytes, now: float) -> list[Effect]:
         """A frame came to the controller from a port."""
         if data[12:14] == b"\x88\xcc":
             before = self._links.revision
-            said = self._links.frame(place, data, now)
+            self._links.frame(place, data, now)
             if self._links.revision != before:
+                self._watch(now)
                 self._hosts.forget(self._links.is_link)
-            return [Notice(said)] if said else []
+            return [Notice(said) for said in self._links.guard.notices()]
         return self._at_port(place, data, now, now)
 
     def tick(self, now: float) -> list[Effect]:
         """Time went by. Call it a few times a second."""
+        gap = 0.0 if self._ticked is None else now - self._ticked
+        if gap > LATE or self._lossy:
+            self._links.shift(gap, now)
+        self._ticked, self._lossy = now, False
         effects: list[Effect] = list(self._links.tick(now))
+        self._watch(now)
+        self.damping.tick(now)
         effects += self._asking.tick(now)
         expected = self._declared.expected
         arms = {place: expected.at[place] for place in self._declared.arms}
@@ -138,6 +182,11 @@ class Discovery:
     def confirmed(self, revision: int, now: float) -> list[Effect]:
         """Every connected switch holds what follows from this `hosts_revision`."""
         return self._asking.confirmed(revision, now)
+
+    def _watch(self, now: float) -> None:
+        """What came or went is penalized for it."""
+        for link in self._links.touched():
+            self.damping.saw(link, self._links.works(link), now)
 
     # -- hosts ---------------------------------------------------------------------------------------------
 

@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from controller_app.discovery import lldp
+from controller_app.discovery.guard import Guard
 from controller_app.discovery.ports import Port, PortId, SendFrame
 
 INTERVAL = 5.0  # seconds between frames out of each port
 MISSES = 3  # frames that may be lost before a link is
 SETTLE = 0.4  # seconds a port must be without a neighbour before hosts are believed to be there
+NOT_SEEN = 20.0  # seconds after which a declared link that could have been seen is said not to be there
 
 Pair = tuple[PortId, PortId]  # the smaller first
 
@@ -28,6 +30,7 @@ class Links:
     """What is known about ports and links. `revision` grows whenever the topology is another one."""
 
     def __init__(self, key: bytes, observe: bool = True, interval: float = INTERVAL) -> None:
+        self.guard = Guard(key, interval * MISSES + SETTLE)
         self._key = key
         self._observe = observe
         self._interval = interval
@@ -35,11 +38,17 @@ class Links:
         self._connected: set[int] = set()
         self._ready: set[int] = set()  # switches that hold our rules, so that they tell what they hear
         self._heard: dict[PortId, tuple[PortId, float]] = {}
+        self._hearers: dict[PortId, set[PortId]] = {}  # the same, by sender
         self._both_ways: set[Pair] = set()
         self._lost: set[Pair] = set()
+        self._past: dict[PortId, set[Pair]] = {}  # what was ever in these two, by both ends
         self._settles: dict[PortId, float] = {}
         self._hosts: frozenset[PortId] = frozenset()
-        self._declared: frozenset[PortId] = frozenset()
+        self._declared: frozenset[Pair] = frozenset()
+        self._declared_at: dict[PortId, Pair] = {}
+        self._touched: dict[Pair, None] = {}  # links that may have come or gone since someone looked
+        self._unseen: frozenset[Pair] = frozenset()
+        self._one_way: frozenset[Pair] = frozenset()
         self._next_round = 0.0
         self._ask_soon = False
         self._up: set[Pair] = set()
@@ -48,10 +57,12 @@ class Links:
 
     # -- what is declared ----------------------------------------------------------------------------------
 
-    def declare(self, hosts: frozenset[PortId], links: frozenset[PortId]) -> None:
-        """Ports that the topology file gives to hosts and functions (they never become links) and to links
-        (no host is ever looked for there)."""
+    def declare(self, hosts: frozenset[PortId], links: frozenset[Pair]) -> None:
+        """Ports that the topology file gives to hosts and functions (they never become links), and its links (no host
+        is ever looked for at their ports)."""
         self._hosts, self._declared = hosts, links
+        self._declared_at = {place: link for link in links for place in link}
+        self._unseen &= links
         for place in [at for at, (sender, _) in self._heard.items() if at in hosts or sender in hosts]:
             self._silence(place)
 
@@ -61,10 +72,12 @@ class Links:
         """A switch came, or came back, and described all its ports."""
         described = {port.number: port for port in ports}
         before = self._ports.get(dpid, {})
+        self._ports[dpid] = described
         for number in before:
             if number not in described or (before[number].up and not described[number].up):
                 self._forget(PortId(dpid, number))
-        self._ports[dpid] = described
+            elif not before[number].up:
+                self._touch_declared(PortId(dpid, number))
         self._connected.add(dpid)
         self._ready.discard(dpid)  # it may hold other rules now, and new ports settle when it is ready again
         # Nothing could be heard while it was away, so what was heard before counts as heard now.
@@ -98,8 +111,10 @@ class Links:
         ports[port.number] = port
         place = PortId(dpid, port.number)
         if not port.up:
-            self._forget(place)
+            if before is not None:
+                self._forget(place)
         elif before is None or not before.up:
+            self._touch_declared(place)
             if dpid in self._ready:
                 self._settles[place] = now + self._settle_time
             self._ask_soon = True
@@ -111,28 +126,26 @@ class Links:
             self._forget(PortId(dpid, number))
             self.revision += 1
 
-    def frame(self, place: PortId, data: bytes, now: float) -> str | None:
-        """An LLDP frame came in. Answers what a person should know about it, if anything."""
-        sender = lldp.read(data, self._key)
-        if sender is None or not self._observe:
-            return None
-        if place in self._hosts or sender in self._hosts:
-            host = place if place in self._hosts else sender
-            return f"port {host} is declared to be a host's, but a switch answers there"
-        if sender == place:
-            return f"port {place} hears its own frames: a loop behind it"
+    def frame(self, place: PortId, data: bytes, now: float) -> None:
+        """An LLDP frame came in. What is not believed is counted by the guard."""
+        if not self._observe:
+            return
+        sender = self.guard.judge(place, data, self._hosts, now)
+        if sender is None:
+            return
         before = self._heard.get(place)
         if before is not None and before[0] != sender:
             self._silence(place)  # the cable was moved
         self._heard[place] = (sender, now)
+        self._hearers.setdefault(sender, set()).add(place)
         link = pair(place, sender)
         back = self._heard.get(sender)
         if back is not None and back[0] == place:
             self._both_ways.add(link)
+            self._remember(link)
         elif back is not None:
             self._review(pair(sender, back[0]))
         self._review(link)
-        return None
 
     # -- time ----------------------------------------------------------------------------------------------
 
@@ -144,17 +157,27 @@ class Links:
         if now >= self._next_round:
             self._next_round = now + self._interval
             self._ask_soon = False
-            return self._frames(linked=True)
+            self._compare(now)
+            return self._frames(True, now)
         if self._ask_soon:
             self._ask_soon = False
-            return self._frames(linked=False)
+            return self._frames(False, now)
         return []
 
-    def _frames(self, linked: bool) -> list[SendFrame]:
+    def shift(self, seconds: float, now: float) -> None:
+        """Nothing could be heard for the last `seconds`, so what was not heard then says nothing."""
+        self._heard = {at: (sender, heard + seconds) for at, (sender, heard) in self._heard.items()}
+        for place, at in self._settles.items():
+            if at > now - seconds:
+                self._settles[place] = at + seconds
+        self.guard.shift(seconds)
+
+    def _frames(self, linked: bool, now: float) -> list[SendFrame]:
         """One frame out of every port a link may be at; those known to be links only with `linked`."""
         lifetime = max(1, round(self._interval * (MISSES + 1)))
+        serial = self.guard.begin(now)
         return [
-            SendFrame(dpid, (number,), lldp.frame(PortId(dpid, number), port.mac, lifetime, self._key))
+            SendFrame(dpid, (number,), lldp.frame(PortId(dpid, number), port.mac, lifetime, serial, self._key))
             for dpid in sorted(self._connected)
             for number, port in sorted(self._ports[dpid].items())
             if port.up
@@ -171,7 +194,26 @@ class Links:
             if at < oldest and place.dpid in self._connected and sender.dpid in self._connected
         ]
         for place in late:
-            self._lost.add(self._silence(place))
+            link = self._silence(place)
+            self._lost.add(link)
+            self._remember(link)
+
+    def _compare(self, now: float) -> None:
+        """Which declared links should have been seen by now, and which links are heard in one direction only?"""
+
+        def waited(place: PortId) -> bool:
+            settles = self._settles.get(place)
+            return place.dpid in self._ready and settles is not None and now - settles >= NOT_SEEN
+
+        heard = {pair(place, sender) for place, (sender, _) in self._heard.items()}
+        unseen = frozenset(
+            link for link in self._declared - heard if link not in self._lost and waited(link[0]) and waited(link[1])
+        )
+        one_way = frozenset(
+            link for link in self._up - self._both_ways if waited(link[0]) and waited(link[1])
+        )
+        self.revision += (unseen, one_way) != (self._unseen, self._one_way)
+        self._unseen, self._one_way = unseen, one_way
 
     # -- answers -------------------------------------------------------------------------------------------
 
@@ -199,9 +241,32 @@ class Links:
         """Links that were seen and then no longer, although both their ports are up."""
         return frozenset(self._lost)
 
+    @property
+    def unseen(self) -> frozenset[Pair]:
+        """Declared links that were never seen, although they should have been by now."""
+        return self._unseen
+
+    @property
+    def one_way(self) -> frozenset[Pair]:
+        """Links that were heard in one direction only, although there was time for both."""
+        return self._one_way
+
+    def touched(self) -> list[Pair]:
+        """The links that may have come or gone since this was last asked."""
+        links, self._touched = list(self._touched), {}
+        return links
+
+    def works(self, link: Pair) -> bool:
+        """Is a link there, as far as known? A declared one is until something speaks against it."""
+        for place in link:
+            port = self._ports.get(place.dpid, {}).get(place.port)
+            if place.dpid in self._ports and (port is None or not port.up):
+                return False
+        return link in self._up or (link in self._declared and link not in self._lost)
+
     def is_link(self, place: PortId) -> bool:
         """Is the port an end of a link, declared or found?"""
-        return place in self._link_ports or place in self._declared
+        return place in self._link_ports or place in self._declared_at
 
     def at_edge(self, place: PortId, now: float) -> bool | None:
         """May a host be there? None: too early to say."""
@@ -224,16 +289,31 @@ class Links:
     def _forget(self, place: PortId) -> None:
         """Start anew with a port: what was heard there or came from there says nothing any more."""
         self._settles.pop(place, None)
-        for at in [at for at, (sender, _) in self._heard.items() if place in (at, sender)]:
-            self._silence(at)
-        self._both_ways = {link for link in self._both_ways if place not in link}
-        self._lost = {link for link in self._lost if place not in link}
+        for at in [place, *self._hearers.get(place, ())]:
+            if at in self._heard:
+                self._silence(at)
+        self._touch_declared(place)
+        self.guard.release(place)
+        for link in self._past.pop(place, ()):
+            self._both_ways.discard(link)
+            self._lost.discard(link)
+
+    def _touch_declared(self, place: PortId) -> None:
+        if place in self._declared_at:
+            self._touched[self._declared_at[place]] = None
 
     def _silence(self, at: PortId) -> Pair:
         """Nothing is heard at a port any more; answers which link that was."""
-        link = pair(at, self._heard.pop(at)[0])
+        sender, _ = self._heard.pop(at)
+        self._hearers[sender].discard(at)
+        self.guard.release(sender)
+        link = pair(at, sender)
         self._review(link)
         return link
+
+    def _remember(self, link: Pair) -> None:
+        for place in link:
+            self._past.setdefault(place, set()).add(link)
 
     def _review(self, link: Pair) -> None:
         """Does a link stand? One heard both ways once must be heard both ways: a fibre can break in one
@@ -250,11 +330,14 @@ class Links:
             self._lost.discard(link)
         if stands == (link in self._up):
             return
+        self._touched[link] = None
         if stands:
             self._up.add(link)
             self._link_ports.update(link)
         else:
             self._up.remove(link)
             self._link_ports.subtract(link)
-            self._link_ports += Counter()  # forget what counts zero
+            for place in link:
+                if not self._link_ports[place]:
+                    del self._link_ports[place]
         self.revision += 1

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from controller_app.discovery.hosts import FoundHost, mac_text
-from controller_app.discovery.links import Pair, pair
+from controller_app.discovery.merge_links import LinkState, Observed, merge_links
 from controller_app.discovery.ports import Port, PortId
-from controller_app.model.topology import End, Host, IPAddress, Link, Switch, Topology
+from controller_app.model.topology import End, Host, IPAddress, Switch, Topology
+
+__all__ = ["LinkState", "Merged", "Observed", "merge", "place_of", "resolve"]
 
 LAST_STAND_IN = 0xFE00  # just below OFPP_MAX of OpenFlow 1.0, which Open vSwitch keeps to
 
 
 @dataclass(frozen=True)
-class Observed:
-    """What was found. `ports` by datapath id and number, of every switch that ever connected."""
-
-    ports: Mapping[int, Mapping[int, Port]] = field(default_factory=dict)
-    links: tuple[Pair, ...] = ()
-    lost: frozenset[Pair] = frozenset()
-    hosts: tuple[FoundHost, ...] = ()
-
-
-@dataclass(frozen=True)
 class Merged:
     """The topology that counts, and where declaration and observation disagree. `stand_ins` are ends whose
-    number is made up, because their switch has not told it."""
+    number is made up, because their switch has not told it. `links`: every link, used or not, in the order of the
+    topology's."""
 
     topology: Topology
     problems: tuple[str, ...] = ()
     stand_ins: frozenset[End] = frozenset()
+    links: tuple[LinkState, ...] = ()
 
 
 def resolve(declared: Topology, ports: Mapping[int, Mapping[int, Port]]) -> Merged:
@@ -78,9 +72,8 @@ def place_of(topology: Topology, end: End) -> PortId | None:
 def merge(declared: Topology, observed: Observed) -> Merged:
     """The declared topology with what was found added, and without what is known to be broken.
 
-    Switches found are named `s<dpid>`. A declared link stays until one of its ports is down or missing on a
-    switch that connected, or until it was seen and then no longer. Found links and hosts never replace
-    declared ones: where they contradict each other the declaration counts, and it is reported.
+    Switches found are named `s<dpid>`. Found links (see `merge_links`) and hosts never replace declared ones: where
+    they contradict each other the declaration counts, and it is reported.
     """
     resolved = resolve(declared, observed.ports)
     topology, problems = resolved.topology, list(resolved.problems)
@@ -95,14 +88,16 @@ def merge(declared: Topology, observed: Observed) -> Merged:
             names[dpid] = name
             switches[name] = Switch(name, dpid)
     hosts, host_ports = _hosts(topology, observed, names, problems)
-    links = _links(resolved, observed, names, host_ports, problems)
+    states = merge_links(topology, resolved.stand_ins, observed, names, host_ports, problems)
+    links = tuple(state.link for state in states if state.used)
     down = frozenset(
         end
         for host in hosts.values()
         for end in host.attach.values()
         if end not in resolved.stand_ins and _down(observed, place_of(Topology(switches), end))
     )
-    return Merged(Topology(switches, links, hosts, down), tuple(dict.fromkeys(problems)), resolved.stand_ins)
+    problems = list(dict.fromkeys(problems))
+    return Merged(Topology(switches, links, hosts, down), tuple(problems), resolved.stand_ins, states)
 
 
 def _down(observed: Observed, place: PortId | None) -> bool:
@@ -185,40 +180,3 @@ def _speakers(found: tuple[FoundHost, ...], declared: Mapping[str, Host]) -> lis
             if name not in best or (has_it, spoke) > best[name][:2]:
                 best[name] = has_it, spoke, host
     return [*(host for _, _, host in best.values()), *(host for host in found if host.declared not in best)]
-
-
-def _links(
-    resolved: Merged,
-    observed: Observed,
-    names: Mapping[int, str],
-    host_ports: frozenset[PortId],
-    problems: list[str],
-) -> tuple[Link, ...]:
-    topology = resolved.topology
-    links: list[Link] = []
-    used: dict[PortId, Link] = {}
-    for link in topology.links:
-        a, b = place_of(topology, link.a), place_of(topology, link.b)
-        assert a is not None
-        assert b is not None
-        used[a] = used[b] = link
-        gone = False
-        for end, place in ((link.a, a), (link.b, b)):
-            if place.dpid in observed.ports and end not in resolved.stand_ins:
-                port = observed.ports[place.dpid].get(place.port)
-                if port is None:
-                    problems.append(f"link {link.a} - {link.b}: switch {end.switch} has no port {end.port}")
-                gone = gone or port is None or not port.up
-        if not gone and pair(a, b) not in observed.lost:
-            links.append(link)
-    for a, b in observed.links:
-        if a in host_ports or b in host_ports:
-            continue
-        declared = [used[place] for place in (a, b) if place in used]
-        ends = End(names[a.dpid], a.port), End(names[b.dpid], b.port)
-        if not declared:
-            links.append(Link(*ends))
-        elif any({link.a, link.b} != set(ends) for link in declared):
-            other = declared[0]
-            problems.append(f"{ends[0]} is connected to {ends[1]}, but {other.a} - {other.b} is declared")
-    return tuple(links)

@@ -20,12 +20,16 @@ class PortId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port's description (OpenFlow 1.3.5, 7.2.1). `up`: administratively and physically."""
+    """A port's description (OpenFlow 1.3.5, 7.2.1). `up`: administratively and physically. `speed`: what it runs at,
+    in bits per second each way; None where the switch does not say. `live`: whether it told that fast-failover groups
+    may take it (OFPPS_LIVE), see `liveness`."""
 
     number: int
     name: str
     mac: int
     up: bool
+    speed: float | None = None
+    live: bool = False
 
     @property
     def physical(self) -> bool:

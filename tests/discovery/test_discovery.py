@@ -37,10 +37,16 @@ def network(declared: Declared | None = None) -> Discovery:
         found.connected(dpid, [Port(n, f"p{n}", n, True) for n in (1, 2, 9)], 0)
         found.ready(dpid, 0)
     for here, there in ((P(1, 9), P(2, 9)), (P(2, 9), P(1, 9))):
-        found.frame(here, lldp.frame(there, 1, 20, KEY), 0)
+        hears(found, here, there, 0)
     found.tick(0)
     found.tick(SETTLE + 0.1)
+    found.tick(T)
     return found
+
+
+def hears(found: Discovery, here: PortId, there: PortId, now: float, key: bytes = KEY) -> list[Effect]:
+    """A frame that was sent out of `there` just now comes in at `here`."""
+    return found.frame(here, lldp.frame(there, 1, 20, found._links.guard.begin(now), key), now)
 
 
 def asks(sender: int, target: int) -> bytes:
@@ -142,7 +148,7 @@ def test_nothing_is_learned_at_a_link_nor_before_that_can_be_told() -> None:
 def test_a_port_that_turns_out_to_be_a_link_has_no_hosts() -> None:
     found = network()
     found.frame(P(1, 2), asks(1, 3), T)
-    found.frame(P(1, 2), lldp.frame(P(2, 2), 1, 20, KEY), T)
+    hears(found, P(1, 2), P(2, 2), T)
     assert known(found) == {}
 
 
@@ -308,7 +314,7 @@ def test_a_replaced_card_of_a_declared_host_is_known_when_the_old_one_is_silent(
 def test_nobody_stays_at_a_port_that_is_declared_to_be_a_links() -> None:
     found = network()
     found.frame(P(1, 1), asks(1, 3), T)
-    found.declare(Declared(link_ports=frozenset({P(1, 1)})))
+    found.declare(Declared(links=frozenset({(P(1, 1), P(2, 1))})))
     assert known(found) == {}
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from controller_app.discovery.hosts import FoundHost
-from controller_app.discovery.merge import Observed, merge, resolve
+from controller_app.discovery.merge import Merged, Observed, merge, resolve
 from controller_app.discovery.ports import Port, PortId
 from controller_app.model.topology import End, Host, Link, Switch, Topology
 
@@ -70,6 +70,37 @@ def test_a_link_found_elsewhere_than_declared_is_reported_and_not_used() -> None
     found = merge(declared(), observed)
     assert found.topology.links == declared().links
     assert found.problems == ("s1:1 is connected to s2:2, but s1:1 - s2:1 is declared",)
+
+
+def states(merged: Merged) -> list[tuple[str, bool]]:
+    return [(state.state, state.used) for state in merged.links]
+
+
+def test_each_link_has_a_state_and_what_is_wrong_is_reported() -> None:
+    a, b = (P(1, 1), P(2, 1)), (P(1, 2), P(2, 2))
+    there = {1: ports(1, 2), 2: ports(1, 2)}
+    for observed, state, used, problem in (
+        (Observed(), "declared", True, ""),
+        (Observed(there, (a,)), "up", True, ""),
+        (Observed(there, unseen=frozenset({a})), "not-seen", True, "declared, but not seen"),
+        (Observed(there, (a,), one_way=frozenset({a})), "one-way", True, "in one direction only"),
+        (Observed(there, lost=frozenset({a})), "lost", False, "not seen any more"),
+        (Observed({1: ports(1, down=(1,))}, lost=frozenset({a})), "down", False, ""),
+        (Observed({1: ports(2)}), "down", False, "s1 has no port 1"),
+        (Observed(there, ((P(1, 1), P(2, 2)),)), "mismatch", True, "s1:1 is connected to s2:2"),
+    ):
+        found = merge(declared(), observed)
+        assert states(found) == [(state, used)]
+        assert len(found.topology.links) == used
+        assert len(found.problems) == bool(problem)
+        assert problem in "".join(found.problems)
+    found = merge(declared(), Observed(there, (a, b)))
+    assert states(found) == [("up", True), ("up", True)]
+    assert found.problems == ("s1:2 - s2:2 was found, but is not declared: it is used; declare it",)
+    undeclared = Topology({"s1": Switch("s1", 1), "s2": Switch("s2", 2)})
+    assert merge(undeclared, Observed(there, (a, b))).problems == ()  # where none is, finding them is what is wanted
+    found = merge(undeclared, Observed(there, (a,), one_way=frozenset({a})))
+    assert (states(found), len(found.problems)) == ([("one-way", True)], 1)
 
 
 def test_a_declared_host_port_never_becomes_a_link() -> None:
