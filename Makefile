@@ -29,7 +29,7 @@ lint: build
 	.venv/bin/lint-imports
 
 check: build lint
-	$(PYTHON) -m pytest --ignore=tests/lab
+	$(PYTHON) -m pytest -n auto --dist worksteal --ignore=tests/lab
 
 # Labs need root. A user's own caches stay the user's: root writes none here.
 lab-tests: build check

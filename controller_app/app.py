@@ -9,6 +9,7 @@ from os_ken.controller import ofp_event
 from os_ken.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from os_ken.ofproto import ofproto_v1_3
 
+from controller_app.discovery.liveness import LIVE
 from controller_app.discovery.ports import Port
 from controller_app.runtime import control as runtime
 
@@ -42,10 +43,12 @@ class ServiceChaining(app_manager.OSKenApp):  # type: ignore[misc]
     @set_ev_cls(  # type: ignore[untyped-decorator]
         [
             ofp_event.EventOFPPacketIn,
+            ofp_event.EventOFPFlowRemoved,
             ofp_event.EventOFPPortStatus,
             ofp_event.EventOFPErrorMsg,
             ofp_event.EventOFPDescStatsReply,
             ofp_event.EventOFPFlowStatsReply,
+            ofp_event.EventOFPPortStatsReply,
             ofp_event.EventOFPGroupDescStatsReply,
             ofp_event.EventOFPMeterConfigStatsReply,
             ofp_event.EventOFPMeterFeaturesStatsReply,
@@ -76,4 +79,5 @@ def _values(changing: dict[int, Any]) -> list[Any]:
 def _port(described: Any) -> Port:
     name = described.name.partition(b"\0")[0].decode("utf-8", "replace")
     mac = int(described.hw_addr.replace(":", ""), 16)
-    return Port(described.port_no, name, mac, not (described.config & 1 or described.state & 1))
+    up = not (described.config & 1 or described.state & 1)
+    return Port(described.port_no, name, mac, up, described.curr_speed * 1000.0 or None, bool(described.state & LIVE))

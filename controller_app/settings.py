@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MAX_UTILISATION_COST = 1000.0
 OFP_PORT = 6653  # registered with IANA for OpenFlow, plain and TLS
 
 
@@ -26,6 +27,7 @@ class Settings:
     api_token: str | None = None  # from CHAINCTL_TOKEN, so that it does not show among the processes
     observe_links: bool = True
     symmetric_hash: bool = True  # use the switches' own hash where it gives both directions the same slot
+    utilisation_cost: float = 0.0  # a full link costs 1 + this times as much; 0: the load changes no costs
     ofp_listen_host: str = "127.0.0.1"
     ofp_tcp_listen_port: int | None = None
     ofp_ssl_listen_port: int | None = None
@@ -69,6 +71,9 @@ class Settings:
             port = getattr(self, name)
             if port is not None and not 0 <= port <= 0xFFFF:
                 raise SettingsError(f"--{name.replace('_', '-')} {port}: a port is 0 to 65535")
+        if not 0 <= self.utilisation_cost <= MAX_UTILISATION_COST:
+            raise SettingsError(f"--utilisation-cost {self.utilisation_cost:g}: write 0 to {MAX_UTILISATION_COST:g}; "
+                                "4 makes a full link cost 5 times as much")
         if not self.ofp_listen_host:
             raise SettingsError("--ofp-listen-host is empty; write 0.0.0.0 to listen on every address")
         if (self.ctl_cert is None) != (self.ctl_privkey is None):

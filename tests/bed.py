@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from dummy_ovs import DummyOvs
 
 from controller_app.model.flow import FlowState
 from controller_app.model.policy import Policy
-from controller_app.model.topology import End, Topology
+from controller_app.model.topology import End, Link, Topology
 from controller_app.pipeline.ofctl import format_meters, format_state
 
 
@@ -31,8 +32,10 @@ class Seen:
 class Bed:
     """Bridges, patch ports for links, a dummy port for every arm of every host."""
 
-    def __init__(self, ovs: DummyOvs, topology: Topology, policy: Policy) -> None:
+    def __init__(self, ovs: DummyOvs, topology: Topology, policy: Policy, cables: bool = False) -> None:
+        """cables: links that can be down, at the cost of more time for a frame to arrive."""
         self.ovs = ovs
+        self._passing = 0.05 if cables else 0.0  # seconds that a frame may need for its way over sockets
         self.topology = topology
         self.bridges = {name: f"b{number}" for number, name in enumerate(topology.switches)}
         self.ports: dict[tuple[str, str], str] = {}
@@ -43,7 +46,8 @@ class Bed:
             for link in topology.links:
                 assert isinstance(link.a.port, int)
                 assert isinstance(link.b.port, int)
-                ovs.patch(self.bridges[link.a.switch], link.a.port, self.bridges[link.b.switch], link.b.port)
+                connect = ovs.cable if cables else ovs.patch
+                connect(self.bridges[link.a.switch], link.a.port, self.bridges[link.b.switch], link.b.port)
             shared: dict[End, str] = {}
             for number, host in enumerate(topology.hosts.values()):
                 for arm, end in host.attach.items():
@@ -76,6 +80,12 @@ class Bed:
         self.ovs.ofctl("add-flows", bridge, "-", stdin=flows)
         self.ovs.appctl("revalidator/purge")  # what the datapath had cached answers no more
 
+    def set_link(self, link: Link, state: str) -> None:
+        """Both ends of a cable "up" or "down"."""
+        for end in (link.a, link.b):
+            bridge = self.bridges[end.switch]
+            self.ovs.ofctl("mod-port", bridge, f"{bridge}-{end.port}", state)
+
     def send(self, host: str, *frames: bytes, arm: str = "") -> Seen:
         """Frames from a host, and everything that came of them, with functions played (`bed_players`)."""
         seen = Seen()
@@ -88,6 +98,7 @@ class Bed:
     def _round(self, seen: Seen) -> bool:
         busy = False
         first = True
+        time.sleep(self._passing)
         for (host, arm), port in self.ports.items():
             frames = self.ovs.sent(port) if first else self.ovs.sent(port, 0)
             first = False

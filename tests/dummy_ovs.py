@@ -253,6 +253,16 @@ class DummyOvs:
                    for bridge, name, peer, number in ((bridge_a, end_a, end_b, port_a),
                                                       (bridge_b, end_b, end_a, port_b))))
 
+    def cable(self, bridge_a: str, port_a: int, bridge_b: str, port_b: int) -> None:
+        """A cable whose ends can be down (`ovs-ofctl mod-port`), which those of a patch cannot. Its ends are named
+        BRIDGE-NUMBER; frames pass a socket."""
+        end_a, end_b = f"{bridge_a}-{port_a}", f"{bridge_b}-{port_b}"
+        path = self.dir / f"{end_a}.cable"
+        self._do(*(("add-port", bridge, name, "--", "set", "interface", name, "type=dummy", f"ofport_request={number}",
+                    f"options:{way}")
+                   for bridge, name, way, number in ((bridge_a, end_a, f"pstream=punix:{path}", port_a),
+                                                     (bridge_b, end_b, f"stream=unix:{path}", port_b))))
+
     def set_controller(self, bridge: str, host: str, port: int) -> None:
         """Let the bridge connect to a controller; it retries each second at most."""
         self._do(("set-controller", bridge, f"tcp:{host}:{port}"),

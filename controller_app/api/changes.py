@@ -73,7 +73,7 @@ def change(runtime: Runtime, edit: Callable[[Intent], Intent], what: str, dry_ru
     finally:
         runtime.changing.release()
     waiting = runtime.wait_confirmed(CONFIRM_TIME)
-    return {**answer, "confirmed": not waiting, "waiting": waiting}
+    return {**answer, "confirmed": not waiting, "waiting": waiting, "connected": runtime.call(_connected)}
 
 
 def _make(runtime: Runtime, edit: Callable[[Intent], Intent], what: str) -> dict[str, Any]:
@@ -121,3 +121,8 @@ def _adopt(found: _Change, verified: Verified, what: str, conductor: Conductor) 
     conductor.adopt(found.intent, found.computed, what, time.time())
     conductor.verified = verified
     return True
+
+
+def _connected(conductor: Conductor) -> int:
+    """How many switches are there to confirm anything."""
+    return sum(conversation.connected for conversation in conductor.conversations.values())

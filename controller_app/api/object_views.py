@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from controller_app.api import service_views
 from controller_app.balancing.selectors import matches
 from controller_app.model.policy import Endpoint, Network, Tenant
 from controller_app.runtime.conductor import Conductor
@@ -47,6 +48,20 @@ def endpoint(conductor: Conductor, tenant: str, name: str) -> Document | None:
     labels = owner.endpoints[name].labels
     provides = [each.name for each in owner.services.values() if matches(each.selector, labels)]
     return {**_endpoint(conductor, owner, owner.endpoints[name]), "services": provides}
+
+
+def provides(conductor: Conductor, tenant: str, name: str) -> list[Document]:
+    """What an endpoint is in each of the services it provides: its state, its slots, and what is left."""
+    found = endpoint(conductor, tenant, name)
+    listed = []
+    for service in () if found is None else found["services"]:
+        document = service_views.service(conductor, tenant, service) or {"providers": ()}
+        listed += [
+            {"service": service, **{key: provider[key] for key in ("state", "reason", "slots", "left")}}
+            for provider in document["providers"]
+            if provider["endpoint"] == name
+        ]
+    return listed
 
 
 def _network(conductor: Conductor, tenant: Tenant, network: Network) -> Document:

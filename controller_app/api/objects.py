@@ -3,23 +3,28 @@ owns it, and goes the way of every change of a policy."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 
-from controller_app.api import object_views, service_views
-from controller_app.api.changes import change, read_body
-from controller_app.api.problems import Refused
+from controller_app.api import object_views, service_views, tenants
+from controller_app.api.changes import CONFIRM_TIME, change, read_body
+from controller_app.api.refused import Refused
+from controller_app.api.removal import check_unused
 from controller_app.policy import editing
+from controller_app.reconcile.plan import plan
+from controller_app.runtime.computed import Computed
 from controller_app.runtime.conductor import Conductor
 from controller_app.runtime.control import Runtime
-from controller_app.runtime.intent import Intent
+from controller_app.runtime.intent import Intent, source_name
 from controller_app.runtime.service_stats import read_fresh
 
 Answer = dict[str, Any]
 Edit = Callable[[str, str], str | None]  # a policy's text and name -> its text afterwards, None: nothing is left
+SETTLING = 2.0  # seconds until what follows from a drain, or its end, is computed
 _VIEWS = {
     "networks": object_views.network,
     "endpoints": object_views.endpoint,
@@ -37,21 +42,28 @@ def install(app: FastAPI, runtime: Runtime) -> None:
         """Set labels of an endpoint and remove others. The body is a mapping of labels, in which null removes, or a
         list of `key=value` and `key-`."""
         changes = _labels(await read_body(request), f"labels of {name}")
+        did: Answer = {}
 
         def edit(text: str, policy: str) -> str:
             return editing.label(text, policy, name, changes)
 
-        what = f"label {name}"
-        return await run_in_threadpool(_edit, runtime, ("endpoints", tenant, name), edit, what, dry_run)
+        def look(intent: Intent) -> None:
+            did["labels"] = editing.label_changes(intent.policy.tenants[tenant].endpoints[name].labels, changes)
+
+        which = ("endpoints", tenant, name)
+        answer = await run_in_threadpool(_edit, runtime, which, edit, f"label {name}", dry_run, look)
+        return {**answer, **did}
 
     @app.put("/api/v1/endpoints/{name}/drain")
     def drain(name: str, deadline: str | None = None, tenant: str = "default", dry_run: bool = False) -> Answer:
         """Give an endpoint no new connections of services; after the deadline (such as 10m) end those it has."""
+        if deadline is not None:
+            _refuse_wrong("No time to drain", lambda: editing.check_deadline(deadline, name))
 
         def edit(text: str, policy: str) -> str:
             return editing.drain(text, policy, name, deadline or True)
 
-        return _edit(runtime, ("endpoints", tenant, name), edit, f"drain {name}", dry_run)
+        return _drain(runtime, (tenant, name), edit, f"drain {name}", dry_run)
 
     @app.delete("/api/v1/endpoints/{name}/drain")
     def undrain(name: str, tenant: str = "default", dry_run: bool = False) -> Answer:
@@ -60,7 +72,7 @@ def install(app: FastAPI, runtime: Runtime) -> None:
         def edit(text: str, policy: str) -> str:
             return editing.drain(text, policy, name, False)
 
-        return _edit(runtime, ("endpoints", tenant, name), edit, f"undrain {name}", dry_run)
+        return _drain(runtime, (tenant, name), edit, f"undrain {name}", dry_run)
 
 
 def _install(app: FastAPI, runtime: Runtime, section: str) -> None:
@@ -70,6 +82,8 @@ def _install(app: FastAPI, runtime: Runtime, section: str) -> None:
         name: str, request: Request, tenant: str = "default", new: bool = False, dry_run: bool = False
     ) -> Answer:
         definition = editing.read_object(await read_body(request), f"{one} {name}")
+        _refuse_wrong(f"Not a {one}", lambda: editing.check_object(section, name, definition))
+        did: Answer = {}
 
         def edit(intent: Intent) -> Intent:
             owner = intent.owner(tenant, section, name)
@@ -80,18 +94,23 @@ def _install(app: FastAPI, runtime: Runtime, section: str) -> None:
                 raise Refused(
                     409,
                     f"There is such a {one}",
-                    f"{one} {name!r}{_of(tenant)} is declared in policy {owner!r}, and not like that: remove it first, "
-                    "or choose another name",
+                    f"{one} {name!r}{tenants.of(tenant)} is declared in policy {owner!r}, and not like that: remove it "
+                    "first, or choose another name",
                 )
-            return intent if after == intent.text(policy) else intent.put({policy: after})
+            made = intent if after == intent.text(policy) else intent.put({policy: after})
+            return _edited(policy, intent, made, did, "created" if owner is None else "changed")
 
-        return await run_in_threadpool(change, runtime, edit, f"put {one} {name}", dry_run)
+        answer = await run_in_threadpool(change, runtime, edit, f"put {one} {name}", dry_run)
+        return {**answer, **did}
 
     def delete(name: str, tenant: str = "default", dry_run: bool = False) -> Answer:
         def edit(text: str, policy: str) -> str | None:
             return editing.remove_object(text, policy, section, name)
 
-        return _edit(runtime, (section, tenant, name), edit, f"delete {one} {name}", dry_run)
+        def look(intent: Intent) -> None:
+            check_unused(intent, tenant, section, name)
+
+        return _edit(runtime, (section, tenant, name), edit, f"delete {one} {name}", dry_run, look)
 
     def get(name: str, tenant: str = "default") -> Answer:
         if section == "services":
@@ -100,34 +119,88 @@ def _install(app: FastAPI, runtime: Runtime, section: str) -> None:
         def view(conductor: Conductor) -> Answer:
             found = _VIEWS[section](conductor, tenant, name)
             if found is None:
-                raise _unknown(conductor.intent, section, tenant, name)
+                raise tenants.unknown(conductor.intent.policy, section, tenant, name)
             return found
 
         return runtime.call(view)
 
     path = f"/api/v1/{section}/{{name}}"
-    of = f"a {one} of a tenant"
+    of = f"{'an' if one[0] in 'aeiou' else 'a'} {one} of a tenant"
     app.put(path, name=f"put {one}", description=f"Make {of} what the body (YAML or JSON) says.")(put)
     app.delete(path, name=f"delete {one}", description=f"Take {of} away.")(delete)
     app.get(path, name=f"get {one}", description=f"What is known of {of}.")(get)
 
 
-def _edit(runtime: Runtime, which: tuple[str, str, str], edit: Edit, what: str, dry_run: bool) -> Answer:
-    """Change the policy that declares an object; Refused when none does."""
+def _edit(
+    runtime: Runtime,
+    which: tuple[str, str, str],
+    edit: Edit,
+    what: str,
+    dry_run: bool,
+    look: Callable[[Intent], None] = lambda intent: None,
+) -> Answer:
+    """Change the policy that declares an object; Refused when none does. look: at the policies before the change."""
     section, tenant, name = which
+    did: Answer = {}
 
     def changed(intent: Intent) -> Intent:
         owner = intent.owner(tenant, section, name)
         text = None if owner is None else intent.text(owner)
         if owner is None or text is None:
-            raise _unknown(intent, section, tenant, name)
+            raise tenants.unknown(intent.policy, section, tenant, name)
+        look(intent)
         after = edit(text, owner)
         if after is None and owner == editing.cli_policy(tenant):
-            return intent.delete(owner)
+            return _edited(owner, intent, intent.delete(owner), did)
         after = after or editing.new_policy(tenant)
-        return intent if after == text else intent.put({owner: after})
+        return _edited(owner, intent, intent if after == text else intent.put({owner: after}), did)
 
-    return change(runtime, changed, what, dry_run)
+    return {**change(runtime, changed, what, dry_run), **did}
+
+
+def _edited(policy: str, before: Intent, after: Intent, did: Answer, outcome: str = "changed") -> Intent:
+    """Note in `did` which policy was edited, what places in it are called, and the outcome for the object."""
+    stored = after.stored.get(policy)
+    source = None if stored is None else source_name(stored)
+    did.update(policy=policy, source=source, outcome="unchanged" if after is before else outcome)
+    return after
+
+
+def _drain(runtime: Runtime, which: tuple[str, str], edit: Edit, what: str, dry_run: bool) -> Answer:
+    """An edit whose effect depends on the checks of providers, which follow it: answers when they did."""
+    tenant, name = which
+    before = runtime.call(lambda conductor: conductor.computed)
+    answer = _edit(runtime, ("endpoints", tenant, name), edit, what, dry_run)
+    if dry_run or answer["outcome"] == "unchanged":
+        return answer
+    after = _settled(runtime)
+    if not answer["changes"]:
+        done = plan(
+            after.state, before.state, (after.policy, after.allocation), (before.policy, before.allocation)
+        ).to_json(answer["verification"])
+        waiting = runtime.wait_confirmed(CONFIRM_TIME)
+        answer = {**answer, **done, "confirmed": not waiting, "waiting": waiting}
+    return {**answer, "provides": runtime.call(lambda conductor: object_views.provides(conductor, tenant, name))}
+
+
+def _settled(runtime: Runtime) -> Computed:
+    """What the switches are to hold once the checks of providers have followed the policies."""
+
+    def look(conductor: Conductor) -> tuple[bool, Computed]:
+        followed = conductor.checking.unready is conductor.topology.unready
+        return followed and conductor.topology.unready == conductor.computed.topology.unready, conductor.computed
+
+    deadline = time.monotonic() + SETTLING
+    while not (found := runtime.call(look))[0] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found[1]
+
+
+def _refuse_wrong(title: str, check: Callable[[], None]) -> None:
+    try:
+        check()
+    except ValueError as error:
+        raise Refused(422, title, str(error)) from None
 
 
 def _labels(text: str, name: str) -> dict[str, str | None]:
@@ -147,15 +220,3 @@ def _word(value: Any) -> str:
     if isinstance(value, dict | list):
         raise Refused(422, "Not labels", "a label's value is one word; write key: value")
     return str(value)
-
-
-def _unknown(intent: Intent, section: str, tenant: str, name: str) -> Refused:
-    elsewhere = [other.name for other in intent.policy.tenants.values() if name in getattr(other, section)]
-    one = section[:-1]
-    what = f"no {one} is named {name!r}{_of(tenant)}"
-    also = f"; tenant {', '.join(elsewhere)} has one" if elsewhere else f"; see /api/v1/{section}"
-    return Refused(404, f"No such {one}", what + also)
-
-
-def _of(tenant: str) -> str:
-    return "" if tenant == "default" else f" in tenant {tenant}"

@@ -9,21 +9,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from controller_app.api import index
+from controller_app.api.refused import Refused
 from controller_app.api.views import problem
 from controller_app.model.position import PolicyError
 from controller_app.runtime.control import Busy
 from controller_app.store.interface import StoreError
 from controller_app.verification.trace import TraceError
 
+__all__ = ["MEDIA_TYPE", "Refused", "document", "install"]
+
 MEDIA_TYPE = "application/problem+json"
-
-
-class Refused(Exception):
-    """A request that cannot be done: the status, a short title, and what to do."""
-
-    def __init__(self, status: int, title: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status, self.title, self.detail = status, title, detail
 
 
 def document(status: int, title: str, detail: str, **more: Any) -> JSONResponse:
@@ -46,7 +42,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Refused)
     async def refused(_: Request, error: Refused) -> JSONResponse:
-        response = document(error.status, error.title, error.detail)
+        more = {} if error.command is None else {"command": error.command}
+        response = document(error.status, error.title, error.detail, **more)
         if error.status == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
         return response
@@ -69,5 +66,12 @@ def install(app: FastAPI) -> None:
         return document(422, "The request cannot be used", said)
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> JSONResponse:
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 404:
+            return document(404, "Not found", index.not_found(request))
+        if error.status_code == 405:
+            detail, methods = index.not_allowed(request)
+            response = document(405, "Not with this method", detail)
+            response.headers["Allow"] = ", ".join(methods)
+            return response
         return document(error.status_code, str(error.detail), str(error.detail))

@@ -12,14 +12,15 @@ from ipaddress import ip_address
 from typing import Annotated, Any
 
 import uvicorn
-from fastapi import Body, FastAPI, Request, Response
+from fastapi import Body, Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from controller_app.api import objects, service_metrics, steering_views, views
+from controller_app.api import index, link_views, objects, service_metrics, steering_views, tenants, views
 from controller_app.api.changes import change, read_body
 from controller_app.api.problems import Refused, document, install
+from controller_app.api.removal import check_policy_unused
 from controller_app.runtime.conductor import Conductor
 from controller_app.runtime.control import Runtime
 from controller_app.runtime.intent import Intent
@@ -57,8 +58,12 @@ class TraceRequest(BaseModel):
 
 def create_app(runtime: Runtime, token: str | None = None) -> FastAPI:
     """The application. With a token every request but the health checks has to carry it."""
-    app = FastAPI(title="Chainsteer", version="1", openapi_url="/openapi.json", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Chainsteer", version="1", openapi_url="/openapi.json", docs_url=None, redoc_url=None,
+        dependencies=[Depends(index.check_parameters)],
+    )  # fmt: skip
     install(app)
+    index.install(app)
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -107,7 +112,7 @@ def create_app(runtime: Runtime, token: str | None = None) -> FastAPI:
         """A policy as it was applied."""
         text = runtime.call(lambda c: c.intent.text(name))
         if text is None:
-            raise Refused(404, "No such policy", f"no policy is named {name!r}; see /api/v1/policies")
+            raise _no_policy(name)
         return PlainTextResponse(text, media_type="application/yaml")
 
     @app.put("/api/v1/policies/{name}")
@@ -138,7 +143,8 @@ def create_app(runtime: Runtime, token: str | None = None) -> FastAPI:
 
         def without(intent: Intent) -> Intent:
             if name not in intent.names:
-                raise Refused(404, "No such policy", f"no policy is named {name!r}; see /api/v1/policies")
+                raise _no_policy(name)
+            check_policy_unused(intent, name)
             return intent.delete(name)
 
         return change(runtime, without, f"delete {name}", dry_run)
@@ -165,7 +171,10 @@ def create_app(runtime: Runtime, token: str | None = None) -> FastAPI:
 
         def listed(conductor: Conductor) -> dict[str, Any]:
             if switch is not None and switch not in conductor.topology.switches:
-                raise Refused(404, "No such switch", f"no switch is named {switch!r}; see /api/v1/switches")
+                what = f"no switch is named {switch!r}"
+                raise Refused(
+                    404, "No such switch", f"{what}; see /api/v1/switches", f"{what}; see `chainctl get switches`"
+                )
             return views.flows(conductor, switch)
 
         return runtime.call(listed)
@@ -191,7 +200,18 @@ def _add_kind(app: FastAPI, runtime: Runtime, kind: str, view: Callable[[Conduct
     def listed() -> dict[str, Any]:
         return runtime.call(view)
 
-    app.get(f"/api/v1/{kind}", name=kind, description=view.__doc__)(listed)
+    def of_tenant(tenant: str | None = None) -> dict[str, Any]:
+        if tenant is None:
+            return runtime.call(view)
+        return runtime.call(lambda conductor: tenants.only(view(conductor), kind, conductor.intent.policy, tenant))
+
+    path, answer = f"/api/v1/{kind}", of_tenant if kind in tenants.KINDS else listed
+    app.get(path, name=kind, description=view.__doc__)(answer)
+
+
+def _no_policy(name: str) -> Refused:
+    what = f"no policy is named {name!r}"
+    return Refused(404, "No such policy", f"{what}; see /api/v1/policies", f"{what}; see `chainctl get policies`")
 
 
 def _check_name(name: str) -> None:
@@ -205,7 +225,7 @@ def _check_name(name: str) -> None:
 
 
 def _metrics(conductor: Conductor) -> str:
-    return steering_views.metrics(conductor) + service_metrics.metrics(conductor)
+    return steering_views.metrics(conductor) + service_metrics.metrics(conductor) + link_views.metrics(conductor)
 
 
 def _outstanding(conductor: Conductor) -> dict[str, Any]:

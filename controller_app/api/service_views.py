@@ -13,6 +13,7 @@ from controller_app.health.states import ProviderState
 from controller_app.model.policy import Health, Policy, Service, Tenant
 from controller_app.model.topology import Host, IPAddress
 from controller_app.naming import fqdn
+from controller_app.pipeline.services import slots_near
 from controller_app.policy.membership import matching
 from controller_app.runtime.computed import Computed
 from controller_app.runtime.conductor import Conductor
@@ -88,12 +89,21 @@ def _service(conductor: Conductor, tenant: Tenant, service: Service, known: Stat
         "selector": service.selector.text,
         "session_affinity": None if service.session_affinity is None else f"{service.session_affinity:g}s",
         "prefer": service.prefer,
-        "health": None if service.health is None else _health(service.health),
+        "health": None if service.health is None else health(service.health),
         "expose": service.expose if isinstance(service.expose, str) else [written(each) for each in service.expose],
         "policy": conductor.intent.owner(tenant.name, "services", service.name),
         "providers": providers,
+        "near": _near(conductor, key),
         "total": {"left": None, **total} if providers else {},
     }
+
+
+def _near(conductor: Conductor, key: str) -> list[Document]:
+    """Where clients have other slots than those of the providers' list, because they are near to some."""
+    places: dict[tuple[str, ...], list[str]] = {}
+    for switch, table in slots_near(conductor.computed.compiled.memory, key).items():
+        places.setdefault(table, []).append(switch)
+    return [{"switches": switches, "slots": dict(Counter(table))} for table, switches in places.items()]
 
 
 def _ips(host: Host) -> tuple[IPAddress, ...]:
@@ -120,6 +130,8 @@ def _reason(state: ProviderState, used: Used) -> str:
     return f"{used.left} left; {state.reason}"
 
 
-def _health(health: Health) -> Document:
+def health(health: Health) -> Document:
+    """How providers or instances are checked, as it is written."""
     probe = {"tcp": f"tcp/{health.port}", "http": f"http://:{health.port}{health.path}"}.get(health.probe, health.probe)
-    return {"probe": probe, "interval": f"{health.interval:g}s", "misses": health.misses}
+    held = {} if health.hold is None else {"hold": f"{health.hold:g}s"}
+    return {"probe": probe, "interval": f"{health.interval:g}s", "misses": health.misses, **held}

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from controller_app.api import service_views
+from controller_app.health.instances import STATES, InstanceState
 from controller_app.model.policy import Function, Network, Segment, Tenant
 from controller_app.model.topology import Host
 from controller_app.openflow.versions import faults_of, read_version
@@ -80,6 +82,7 @@ def _edges(
 def _function(conductor: Conductor, routes: Routes, tenant: Tenant, function: Function, edges: list[str]) -> Document:
     computed = conductor.computed
     slots = Counter(computed.allocation.slots.get(f"functions/{tenant.name}/{function.name}"))
+    states = conductor.checking.instance_states(computed)
     instances = []
     for instance in function.instances.values():
         host = computed.topology.hosts.get(instance.host)
@@ -93,10 +96,41 @@ def _function(conductor: Conductor, routes: Routes, tenant: Tenant, function: Fu
                 "slots": slots[instance.name],
                 "ports": {arm or "in": str(end) for arm, end in attach.items()},
                 "down": any(end in computed.topology.down for end in attach.values()),
+                "state": states[tenant.name, function.name, instance.name].word,
                 "costs": {edge: cost.get(edge) for edge in edges},
             }
         )
     return {"name": function.name, "mode": function.mode, "instances": instances}
+
+
+def function(conductor: Conductor, tenant: Tenant, function: Function) -> Document:
+    """A function, how it is checked, and what its instances are."""
+    slots = Counter(conductor.computed.allocation.slots.get(f"functions/{tenant.name}/{function.name}"))
+    states = conductor.checking.instance_states(conductor.computed)
+    instances = []
+    for each in function.instances.values():
+        state = states.get((tenant.name, function.name, each.name), InstanceState("down", "not computed yet"))
+        instances.append(
+            {
+                "name": each.name,
+                "host": each.host,
+                "state": state.word,
+                "reason": state.reason,
+                "weight": each.weight,
+                # who does not work keeps his place in a table that nobody reads
+                "slots": slots[each.name] if state.word == "working" or function.mode == "tap" else 0,
+            }
+        )
+    return {
+        "name": function.name,
+        "tenant": tenant.name,
+        "kind": function.kind,
+        "mode": function.mode,
+        "handover": function.handover,
+        "on_failure": function.on_failure,
+        "health": None if function.health is None else service_views.health(function.health),
+        "instances": instances,
+    }
 
 
 def labels(conductor: Conductor) -> Document:
@@ -174,6 +208,18 @@ def metrics(conductor: Conductor) -> str:
     for dpid, conversation in sorted(conductor.conversations.items()):
         held = int(conversation.connected and conversation.sync.in_sync)
         lines.append(f'chainsteer_switch_in_sync{{switch="{quoted(conductor.name_of(dpid))}"}} {held}')
+    lines += [
+        "# HELP chainsteer_function_instances Instances of a function, by state.",
+        "# TYPE chainsteer_function_instances gauge",
+    ]
+    found = Counter(
+        (tenant, function, state.word)
+        for (tenant, function, _), state in conductor.checking.instance_states(conductor.computed).items()
+    )
+    for tenant, name in dict.fromkeys((tenant, name) for tenant, name, _ in found):
+        for word in STATES:
+            named = f'tenant="{quoted(tenant)}",function="{quoted(name)}",state="{word}"'
+            lines.append(f"chainsteer_function_instances{{{named}}} {found[tenant, name, word]}")
     return "\n".join(lines) + "\n"
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
-from controller_app.api import object_views, service_views, steering_views
+from controller_app.api import link_views, object_views, service_views, steering_views, warning_views
 from controller_app.api.parties import written
 from controller_app.model.flow import Flow
-from controller_app.model.policy import Verdict
+from controller_app.model.policy import Require, Verdict
 from controller_app.model.position import Diagnostic
 from controller_app.pipeline.cookies import object_name
 from controller_app.pipeline.ofctl import format_actions, format_match
 from controller_app.pipeline.tables import TABLE_NAMES
 from controller_app.policy.membership import memberships
+from controller_app.routing.constraints import bits, seconds
 from controller_app.runtime.conductor import Conductor
 
 Document = dict[str, Any]
@@ -27,26 +27,9 @@ def topology(conductor: Conductor) -> Document:
             {"name": s.name, "dpid": f"{s.dpid:#x}", "rack": s.rack, "zone": s.zone, "region": s.region}
             for s in found.switches.values()
         ],
-        "links": links(conductor)["links"],
+        "links": link_views.used(conductor),
         "hosts": hosts(conductor)["hosts"],
         "disagreements": list(conductor.disagreements),
-    }
-
-
-def links(conductor: Conductor) -> Document:
-    """Links that are usable now."""
-    return {
-        "links": [
-            {
-                "name": f"{link.a}-{link.b}",
-                "ends": [str(link.a), str(link.b)],
-                "cost": link.cost,
-                "latency": link.latency,
-                "bandwidth": link.bandwidth,
-                "kind": link.kind,
-            }
-            for link in conductor.topology.links
-        ]
     }
 
 
@@ -68,8 +51,10 @@ def switches(conductor: Conductor) -> Document:
                 "groups": 0 if wanted is None else len(wanted.groups),
                 "foreign_flows": 0 if conversation is None else conversation.foreign_flows,
                 **steering_views.facts(conductor, conversation),
+                "dropped_discovery": link_views.dropped(conductor, switch.dpid),
+                "restarts": conductor.discovery.damping.failures[switch.dpid],
                 "ports": [
-                    {"number": port.number, "name": port.name, "up": port.up}
+                    {"number": port.number, "name": port.name, "up": port.up, "speed": port.speed}
                     for _, port in sorted(ports.get(switch.dpid, {}).items())
                     if port.physical
                 ],
@@ -103,28 +88,14 @@ def hosts(conductor: Conductor) -> Document:
 
 
 def functions(conductor: Conductor) -> Document:
-    """Functions, their instances, and how many of 256 slots each instance has."""
-    listed = []
-    for tenant in conductor.intent.policy.tenants.values():
-        for function in tenant.functions.values():
-            slots = Counter(
-                conductor.computed.allocation.slots.get(f"functions/{tenant.name}/{function.name}")
-            )
-            listed.append(
-                {
-                    "name": function.name,
-                    "tenant": tenant.name,
-                    "kind": function.kind,
-                    "mode": function.mode,
-                    "handover": function.handover,
-                    "on_failure": function.on_failure,
-                    "instances": [
-                        {"name": i.name, "host": i.host, "weight": i.weight, "slots": slots[i.name]}
-                        for i in function.instances.values()
-                    ],
-                }
-            )
-    return {"functions": listed}
+    """Functions, how they are checked, their instances with their states, and how many of 256 slots each has."""
+    return {
+        "functions": [
+            steering_views.function(conductor, tenant, function)
+            for tenant in conductor.intent.policy.tenants.values()
+            for function in tenant.functions.values()
+        ]
+    }
 
 
 def chains(conductor: Conductor) -> Document:
@@ -139,12 +110,32 @@ def chains(conductor: Conductor) -> Document:
                 "transport": chain.transport,
                 "stickiness": chain.stickiness,
                 "spread": chain.spread,
+                "require": None if chain.require is None else _required(chain.require),
+                "unmet": [
+                    item.what
+                    for item in conductor.computed.compiled.unmet
+                    if item.position in (chain.where, chain.require.where if chain.require is not None else None)
+                ],
                 "classifiers": [c.name for c in tenant.classifiers.values() if c.then.chain == chain.name],
             }
             for tenant in conductor.intent.policy.tenants.values()
             for chain in tenant.chains.values()
         ]
     }
+
+
+def _required(require: Require) -> Document:
+    """What a chain requires, in the units of the policy language."""
+    found: Document = {
+        "latency": None if require.latency is None else seconds(require.latency),
+        "bandwidth": None if require.bandwidth is None else bits(require.bandwidth),
+        "within": require.within,
+        "avoid": None if require.avoid is None else require.avoid.text,
+        "prefer": None if require.prefer is None else require.prefer.text,
+        "apart": require.apart or None,
+        "backup": require.backup or None,
+    }
+    return {word: value for word, value in found.items() if value is not None}
 
 
 def classifiers(conductor: Conductor) -> Document:
@@ -204,8 +195,8 @@ def problem(diagnostic: Diagnostic) -> Document:
     place = diagnostic.position
     return {
         "file": place.file,
-        "line": place.line,
-        "column": place.column,
+        "line": max(1, place.line),
+        "column": max(1, place.column),
         "path": diagnostic.path,
         "what": diagnostic.what,
         "remedy": diagnostic.remedy,
@@ -215,7 +206,7 @@ def problem(diagnostic: Diagnostic) -> Document:
 
 KINDS = {
     "switches": switches,
-    "links": links,
+    "links": link_views.links,
     "hosts": hosts,
     "functions": functions,
     "chains": chains,
@@ -225,6 +216,7 @@ KINDS = {
     "services": service_views.services,
     "service-routers": steering_views.service_routers,
     "policies": policies,
+    "warnings": warning_views.warnings,
     "revisions": revisions,
 }
 

@@ -3,7 +3,8 @@
 Three kinds of flow count (see docs/pipeline.md), each with the service's cookie: `translate`, what is sent to a
 provider; `served`, new connections to it alone; `returned`, its replies. A flow may go and come back and then counts
 from nothing, so what is kept are sums of differences. (Open vSwitch keeps the counters, but not the age, of a flow that
-is replaced by one with the same match, so only a count that went down tells of a new flow.)
+is replaced by one with the same match, so only a count that went down tells of a new flow.) When a flow is gone the
+switch says what it had counted; that may come late, when another flow of the same match was read already.
 
 How many TCP connections are left is an estimate, see `left`: more flows of `served` and `returned` count FIN and RST.
 """
@@ -11,7 +12,7 @@ How many TCP connections are left is an estimate, see `left`: more flows of `ser
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -20,11 +21,12 @@ from controller_app.model.flow import TCP_ACK, TCP_FIN, TCP_RST, FlowKey
 from controller_app.model.policy import Policy
 from controller_app.model.topology import Topology
 from controller_app.pipeline.cookies import object_name
+from controller_app.pipeline.counting import TABLES
 from controller_app.pipeline.tables import LEAVING, NUMBER, SERVED_PORT, ZONE, ZONES
 
 FORGOTTEN = 24 * 3600.0  # seconds after which Open vSwitch forgets a connection without packets
 RECENT = 10.0  # seconds after its last packet for which a provider counts as active
-TABLES = tuple(name for name in ("translate", "served", "returned") if name in NUMBER)
+LATE = 300.0  # seconds after a flow was read last in which a switch may still say what it counted to its end
 _NAMES = {NUMBER[name]: name for name in TABLES}
 
 # What flows tell of TCP connections
@@ -82,6 +84,15 @@ class Reading(NamedTuple):
     said: str = ""
 
 
+class Ended(NamedTuple):
+    """A flow that is gone from a switch, and what it had counted; key and age as in `Reading`."""
+
+    key: Hashable
+    packets: int
+    octets: int
+    age: float
+
+
 @dataclass(frozen=True, slots=True)
 class Used:
     """Sums for one provider of one service. rate: packets a second, both ways, between the last two readings;
@@ -103,9 +114,14 @@ class Used:
 
 
 class _Last(NamedTuple):
-    packets: int
-    octets: int
-    at: float  # when that was; of a new flow, when it was added
+    """A flow as it was read last, and when that was."""
+
+    reading: Reading
+    at: float
+
+    @property
+    def added(self) -> float:
+        return self.at - self.reading.age
 
 
 @dataclass
@@ -118,61 +134,141 @@ class _Sums:
     last: float | None = None
 
 
+@dataclass
+class _Flows:
+    """The flows of one switch. `gone`: of whose end nothing was said yet, though they are there no more; `telling`: how
+    many tell of a provider's TCP connections; `since`: when they were read last."""
+
+    there: dict[Hashable, _Last] = field(default_factory=dict)
+    gone: dict[Hashable, list[_Last]] = field(default_factory=dict)
+    telling: Counter[Provider] = field(default_factory=Counter)
+    since: float = float("-inf")
+
+    def lose(self, last: _Last) -> None:
+        """A flow is there no more."""
+        self.gone.setdefault(last.reading.key, []).append(last)
+
+    def close(self, final: Ended, added: float) -> tuple[_Last | None, bool]:
+        """What was read of a flow that ended, and whether it was there until now; None of one that was never read. Of
+        several it is the one whose time of adding is nearest. (If it was another of the same match after all, that one
+        counts from nothing when it ends, and all together is right again.)"""
+        key, there = final.key, self.there.get(final.key)
+        known = [*self.gone.get(key, ()), *(() if there is None else (there,))]
+        fit = [last for last in known if last.reading.packets <= final.packets]
+        found = min(fit, key=lambda last: abs(last.added - added), default=None)
+        if found is not None and found is there:
+            del self.there[key]
+            return found, True
+        if found is not None:
+            self.gone[key].remove(found)
+        return found, False
+
+    def forget(self, now: float) -> None:
+        """Nothing is said any more of what is gone for long."""
+        kept = {key: [last for last in each if now - last.at <= LATE] for key, each in self.gone.items()}
+        self.gone = {key: each for key, each in kept.items() if each}
+
+
 class Usage:
     """The sums since the beginning. No clock: `now` is monotonic time in seconds."""
 
     def __init__(self) -> None:
         self._sums: dict[Provider, _Sums] = {}
-        self._last: dict[str, dict[Hashable, _Last]] = {}  # by switch
+        self._flows: dict[str, _Flows] = {}  # by switch
 
-    def read(self, switch: str, readings: Iterable[Reading], now: float) -> None:
-        """Take in all that one switch counted. Flows that it had and has no more are forgotten, their sums are not."""
-        before = self._last.get(switch, {})
-        seen: dict[Hashable, _Last] = {}
-        passed: dict[Provider, float] = {}
-        for reading in readings:
-            last = before.get(reading.key)
-            if last is None or reading.packets < last.packets:  # another flow in this place: all it counted is new
-                last = _Last(0, 0, now - reading.age)
-            packets, octets = reading.packets - last.packets, max(0, reading.octets - last.octets)
-            seen[reading.key] = _Last(reading.packets, reading.octets, now)
-            sums = self._sums.setdefault(reading.provider, _Sums())
-            if reading.said:
-                sums.said.setdefault(switch, Counter())[reading.said] += packets
-            if reading.table == "served" and reading.said not in ("", OPENED):
-                continue  # no new connections, but packets of old ones
-            sums.packets[reading.table] = sums.packets.get(reading.table, 0) + packets
-            sums.octets[reading.table] = sums.octets.get(reading.table, 0) + octets
-            if reading.table == "served":
-                continue  # the same packets as in translate
-            if packets and now - last.at <= RECENT:
-                sums.last = now
-            rate = packets / (now - last.at) if now > last.at else 0.0
-            passed[reading.provider] = passed.get(reading.provider, 0.0) + rate
-        self._last[switch] = seen
+    def read(
+        self, switch: str, readings: Sequence[Reading], now: float, unsure: Iterable[Hashable] = frozenset()
+    ) -> None:
+        """Take in all that one switch counted. Flows that it had and has no more are forgotten, their sums are not.
+        unsure: flows that perhaps ended since they were asked; what is read of them does not count now."""
+        flows = self._flows.setdefault(switch, _Flows())
+        before = flows.there
+        flows.there = {key: before[key] for key in unsure if key in before}
+        certain = [reading for reading in readings if reading.key not in unsure]
+        # of whom every flow is new, or none is there, all connections are over
+        old = {each.provider for each in certain if each.said and each.age >= now - flows.since}
+        old.update(last.reading.provider for last in flows.there.values() if last.reading.said)
         for provider, sums in self._sums.items():
             sums.rates.pop(switch, None)
-            if provider in passed:
-                sums.rates[switch] = passed[provider]
-            self._settle(switch, sums, provider in passed, now)
+            if switch in sums.said and provider not in old:
+                sums.said[switch].clear()
+        passed: dict[Provider, float] = {}
+        for reading in certain:
+            last = before.get(reading.key)
+            if last is not None and reading.packets < last.reading.packets:  # another flow in this place
+                flows.lose(last)
+                last = None
+            flows.there[reading.key] = _Last(reading, now)
+            passed[reading.provider] = passed.get(reading.provider, 0.0) + self._count(switch, reading, last, now)
+        for key in before.keys() - flows.there.keys():
+            flows.lose(before[key])
+        flows.telling = Counter(last.reading.provider for last in flows.there.values() if last.reading.said)
+        flows.since = now
+        flows.forget(now)
+        for provider, rate in passed.items():
+            self._sums[provider].rates[switch] = rate
+            self._settle(switch, self._sums[provider], now)
 
-    def _settle(self, switch: str, sums: _Sums, serves: bool, now: float) -> None:
-        """Nothing is left where that is certain, so that what was counted wrongly does not count for ever: the switch
-        has no flows for the provider any more; or its connections are forgotten; or nobody sends, and more connections
-        seem to have ended than began (while somebody does, it may be that flows were asked one after the other)."""
+    def ended(self, switch: str, final: Ended, whose: Reading | None, now: float) -> None:
+        """A switch says that a flow is gone. whose: the same as it is understood now, None where nobody's flow is like
+        that any more; a flow that was read counts for whom it did then."""
+        flows = self._flows.setdefault(switch, _Flows())
+        last, was_there = flows.close(final, now - final.age)
+        if last is not None:
+            whose = last.reading._replace(**final._asdict())
+            if whose.provider not in self._sums:
+                return  # the policy has it no more
+        if whose is None:
+            return
+        # what is left is counted by the flows that are there, as far as was known
+        self._count(switch, whose, last, now, says=was_there)
+        if was_there and whose.said:
+            flows.telling[whose.provider] -= 1
+            if flows.telling[whose.provider] <= 0:
+                self._sums[whose.provider].said[switch].clear()
+
+    def _count(self, switch: str, reading: Reading, last: _Last | None, now: float, says: bool = True) -> float:
+        """Add what was counted since the last reading of a flow, None for a new one. Returns the rate that this makes,
+        in packets a second. says: what it tells of TCP connections counts too."""
+        begun = now - reading.age if last is None else last.at
+        packets = reading.packets - (0 if last is None else last.reading.packets)
+        octets = max(0, reading.octets - (0 if last is None else last.reading.octets))
+        sums = self._sums.setdefault(reading.provider, _Sums())
+        if reading.said and says:
+            sums.said.setdefault(switch, Counter())[reading.said] += packets
+        if reading.table == "served" and reading.said not in ("", OPENED):
+            return 0.0  # no new connections, but packets of old ones
+        sums.packets[reading.table] = sums.packets.get(reading.table, 0) + packets
+        sums.octets[reading.table] = sums.octets.get(reading.table, 0) + octets
+        if reading.table == "served":
+            return 0.0  # the same packets as in translate
+        if packets and now - begun <= RECENT:
+            sums.last = now
+        return packets / (now - begun) if now > begun else 0.0
+
+    def _settle(self, switch: str, sums: _Sums, now: float) -> None:
+        """Nothing is left where that is certain, so that what was counted wrongly does not count for ever: connections
+        are forgotten; or nobody sends, and more connections seem to have ended than began (while somebody does, it may
+        be that flows were asked one after the other)."""
         said = sums.said.get(switch)
         if said is None:
             return
         quiet = float("inf") if sums.last is None else now - sums.last
-        if not serves or (sums.last is not None and quiet > FORGOTTEN) or (quiet > RECENT and left(said) < 0):
+        if (sums.last is not None and quiet > FORGOTTEN) or (quiet > RECENT and left(said) < 0):
             said.clear()
 
-    def keep(self, policy: Policy) -> None:
-        """Forget providers that a policy does not have any more."""
-        for provider in list(self._sums):
+    def keep(self, policy: Policy, places: Mapping[str, Container[str]]) -> None:
+        """Forget providers that a policy does not have any more, and what is left of them at switches where they are no
+        more. places: host -> the switches it is at, none for those that are nowhere."""
+        for provider, sums in list(self._sums.items()):
             tenant = policy.tenants.get(provider.tenant)
             if tenant is None or provider.service not in tenant.services or provider.endpoint not in tenant.endpoints:
                 del self._sums[provider]
+                continue
+            here = places.get(tenant.endpoints[provider.endpoint].host, ())
+            for switch, said in sums.said.items():
+                if switch not in here:
+                    said.clear()
 
     def of(self, provider: Provider) -> Used:
         """The sums of one provider of a service."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from controller_app.cli.common import Failure, controller_url, token_of
 
 TIMEOUT = 90.0  # seconds; the controller itself waits for its switches
 
+_POLICY = re.compile(r"(?!.*\.(?:yaml|yml|json)\Z)[A-Za-z0-9][A-Za-z0-9._-]*\Z")  # a policy's name, and no file's
+_HOST = re.compile(r"[A-Za-z0-9.-]+(?::\d+)?\Z")
+
 
 class Client:
     """Speaks to one controller."""
 
     def __init__(self, controller: str | None, token: str | None) -> None:
-        self.url = controller_url(controller)
+        self.url = _checked(controller_url(controller))
         self.files: dict[str, str] = {}  # policy name -> the file it was read from, for positions
         self._token = token_of(token)
 
@@ -82,6 +86,31 @@ class Client:
         raise Failure(_problem(answer.text, answer.status_code, where, self.files))
 
 
+def place(item: Mapping[str, Any], files: Mapping[str, str]) -> str:
+    """Where a problem or warning is; in a policy that was read from a file, in that file."""
+    return f"{files.get(item['file'], item['file'])}:{max(1, item['line'])}:{max(1, item['column'])}"
+
+
+def unseen(items: Iterable[Mapping[str, Any]], files: Mapping[str, str]) -> list[str]:
+    """How to look at policies that places are in and that nobody here read from a file."""
+    names = dict.fromkeys(item["file"] for item in items if item["file"] not in files and _POLICY.match(item["file"]))
+    return [f"{name} is a policy that the controller keeps: chainctl get policies {name} shows it" for name in names]
+
+
+def _checked(url: str) -> str:
+    """A controller's address. Failure where it is none."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0):
+            return url
+    except ValueError:
+        pass
+    guess = f"http://{url}" if _HOST.match(url) else "http://127.0.0.1:8080"
+    raise Failure(f"{url!r} is not a controller's address (--controller, CHAINCTL_URL): write it like {guess}")
+
+
 def _problem(text: str, status: int, where: str, files: Mapping[str, str]) -> str:
     """What a problem document says (RFC 9457): its diagnostics one a line, or its detail."""
     import json
@@ -90,11 +119,8 @@ def _problem(text: str, status: int, where: str, files: Mapping[str, str]) -> st
         document = json.loads(text)
         problems = document.get("problems") or []
         if problems:
-            return "\n".join(
-                f"{files.get(item['file'], item['file'])}:{item['line']}:{item['column']}: {item['path']}: "
-                f"{item['what']}; {item['remedy']}"
-                for item in problems
-            )
-        return f"{document['title']}: {document['detail']}"
+            lines = [f"{place(item, files)}: {item['path']}: {item['what']}; {item['remedy']}" for item in problems]
+            return "\n".join(lines + unseen(problems, files))
+        return f"{document['title']}: {document.get('command', document['detail'])}"
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{where} answered with status {status}: is this a Chainsteer controller?"

@@ -127,6 +127,11 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
+def listed(words: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
+
+
 def stop(code: int) -> NoReturn:
     """End with an exit code."""
     raise typer.Exit(code)

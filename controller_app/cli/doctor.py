@@ -33,6 +33,8 @@ FULL_MTU = 1500  # of a packet that hosts send
 CARRIED_MTU = 1600  # that fits such a packet with any transport's header
 # How the kernel hashes (Datapath.capabilities:max_hash_alg): 0 is dp_hash, not symmetric; 1 and more also symmetric
 _SYMMETRIC_ALGORITHM = 1
+_TUNNELS = frozenset(("vxlan", "geneve", "gre", "ip6gre", "erspan", "stt", "lisp", "gtpu", "bareudp", "srv6"))
+_BFD = "bfd:enable=true bfd:min_rx=50 bfd:min_tx=50  # at both ends"
 _NEEDED = ("ct_state", "ct_state_nat", "recirc", "check_pkt_len")
 
 
@@ -70,6 +72,7 @@ def examine() -> Iterator[Finding]:
         _ports,
         _mtu,
         _port_mtus,
+        _liveness,
     )
     for check in checks:
         yield from check()
@@ -175,7 +178,7 @@ def _capabilities() -> Iterator[Finding]:
     """What Open vSwitch's database tells of its datapaths (ovs-vswitchd.conf.db(5), table Datapath)."""
     told = _ovsdb("Datapath", "capabilities")
     for (capabilities,) in told:
-        known = dict(capabilities[1]) if isinstance(capabilities, list) and capabilities[:1] == ["map"] else {}
+        known = _map(capabilities)
         if not known:
             continue
         lacking = [name for name in _NEEDED if known.get(name) == "false"]
@@ -282,14 +285,51 @@ def _port_mtus() -> Iterator[Finding]:
         if isinstance(mtu, int) and FULL_MTU <= mtu < CARRIED_MTU and kind not in ("internal", "patch"):
             small.append(str(name))
     if small:
-        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
         yield Finding(
             "port MTU",
             "warning",
-            f"{', '.join(small[:5])}{more}: below {CARRIED_MTU}, so packets of {FULL_MTU} bytes are lost on chains "
+            f"{_some(small)}: below {CARRIED_MTU}, so packets of {FULL_MTU} bytes are lost on chains "
             "with transport mpls or nsh (vlan and mac pass); "
             "declare `mtu` at links so that senders are told, or make room",
             f"ovs-vsctl set interface {small[0]} mtu_request={CARRIED_MTU}  # at both ends of each link",
         )
     elif _ovsdb("Interface", "name"):
         yield Finding("port MTU", "ok", f"packets of {FULL_MTU} bytes fit with any transport")
+
+
+def _liveness() -> Iterator[Finding]:
+    """Whether fast failover can see that a link is dead (ovs-vswitchd.conf.db(5), table Interface: bfd, bfd_status)."""
+    blind: list[str] = []
+    dead: list[str] = []
+    watched: list[str] = []
+    for name, kind, asked, status in _ovsdb("Interface", "name", "type", "bfd", "bfd_status"):
+        if _map(asked).get("enable") == "true":
+            (watched if _map(status).get("forwarding") == "true" else dead).append(str(name))
+        elif kind in _TUNNELS:
+            blind.append(str(name))
+    if blind:
+        yield Finding(
+            "tunnel liveness",
+            "warning",
+            f"{_some(blind)}: a tunnel has no cable to be pulled out; without BFD nobody sees that it is dead before "
+            "discovery misses it",
+            f"ovs-vsctl set interface {blind[0]} {_BFD}",
+        )
+    if dead:
+        yield Finding(
+            "BFD",
+            "warning",
+            f"{_some(dead)}: BFD hears nothing of the other end, so nothing is sent there",
+            f"ovs-appctl bfd/show {dead[0]}  # and enable it at the other end: set interface NAME {_BFD}",
+        )
+    elif watched:
+        yield Finding("BFD", "ok", f"{_some(watched)} up")
+
+
+def _map(told: Any) -> dict[str, str]:
+    """A map as OVSDB writes it (RFC 7047 5.1)."""
+    return dict(told[1]) if isinstance(told, list) and told[:1] == ["map"] else {}
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -67,16 +67,13 @@ def list_labs() -> None:
         from mininet_scenarios.harness.scenarios import scenarios
 
         table = Table(box=None, header_style="bold")
-        for column in ("lab", "topology", "policy", "idea"):
-            table.add_column(column, overflow="fold")
+        table.add_column("lab", no_wrap=True)
+        table.add_column("files", no_wrap=True)  # below each other: side by side they leave nothing of 80 columns
+        table.add_column("idea")
         for scenario in scenarios().values():
-            table.add_row(
-                scenario.name,
-                f"topologies/{scenario.topology_file.name}",
-                f"policies/{scenario.policy_file.name}",
-                scenario.idea,
-            )
-        Console().print(table)
+            files = f"topologies/{scenario.topology_file.name}\npolicies/{scenario.policy_file.name}"
+            table.add_row(scenario.name, files, scenario.idea)
+        _wide().print(table)
 
 
 @app.command()

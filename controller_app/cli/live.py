@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from controller_app.cli.client import Client
+from controller_app.cli.client import Client, place, unseen
 from controller_app.cli.common import (
     Controller,
     Failure,
@@ -18,6 +18,7 @@ from controller_app.cli.common import (
     emit,
     emit_document,
     emit_table,
+    listed,
     output_format,
     say,
     stop,
@@ -32,10 +33,10 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("switch", "sw"),
         (
             "name", "dpid", "connected", "in_sync", "flows", "groups", "foreign_flows", "version", "hash", "faults",
-            "refused", "problem",
+            "refused", "dropped_discovery", "restarts", "problem",
         ),
     ),
-    "links": (("link",), ("name", "cost", "latency", "bandwidth", "kind")),
+    "links": (("link",), ("name", "state", "cost", "latency", "bandwidth", "use", "kind")),
     "hosts": (("host",), ("name", "attach", "ips", "mac", "tenant", "network", "declared", "refused")),
     "functions": (("function", "fn"), ("name", "tenant", "kind", "mode", "instances")),
     "chains": (("chain",), ("name", "tenant", "through", "return", "transport", "stickiness", "classifiers")),
@@ -51,6 +52,7 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("name", "kind", "tenant", "network", "covers", "gateways", "functions"),
     ),
     "policies": (("policy",), ("name", "file")),
+    "warnings": (("warning",), ("policy", "position", "path", "what", "remedy")),
     "flows": (("flow",), ("switch", "table", "priority", "match", "actions", "object")),
 }
 
@@ -106,7 +108,7 @@ def plan(
     chosen = output_format(output)
     client = Client(controller, token)
     answer = _change(client, _read(client, files, name), dry_run=True)
-    _warn(answer, client)
+    _warn(answer["warnings"], client)
     if chosen == "table":
         _emit_changes(answer)
         verification = answer["verification"]
@@ -145,22 +147,35 @@ def delete(
 
 
 def report(client: Client, answer: dict[str, Any], done: str, output: str | None) -> None:
-    """What a change did. Failure when switches have not confirmed it yet."""
+    """What a change did. Of the warnings, those about the policy that was edited, where one was. Failure when switches
+    have not confirmed the change yet."""
     chosen = output_format(output)
-    _warn(answer, client)
-    if chosen == "table":
-        _emit_changes(answer)
-    else:
+    warnings = answer["warnings"]
+    if "policy" in answer:
+        warnings = [item for item in warnings if item["file"] == answer["source"]]
+    _warn(warnings, client)
+    others = len(answer["warnings"]) - len(warnings)
+    if others:
+        say(f"{others} warning{'s' * (others != 1)} in other policies: chainctl get warnings")
+    if chosen != "table":
         emit_document(answer, chosen)
+    elif answer["changes"]:
+        _emit_changes(answer)
     if not answer["confirmed"]:
         raise Failure(f"{done}, but not confirmed yet by {', '.join(answer['waiting'])}")
-    say(f"{done}; every connected switch confirmed")
+    if not answer["changes"]:
+        say(f"{done}; nothing to change on the switches")
+    elif not answer["connected"]:
+        say(f"{done}; no switch is connected")
+    else:
+        say(f"{done}; every connected switch confirmed")
 
 
-def _warn(answer: dict[str, Any], client: Client) -> None:
-    for item in answer.get("warnings", ()):
-        file = client.files.get(item["file"], item["file"])
-        say(f"{file}:{item['line']}:{item['column']}: {item['path']}: warning: {item['what']}; {item['remedy']}")
+def _warn(warnings: Sequence[Mapping[str, Any]], client: Client) -> None:
+    for item in warnings:
+        say(f"{place(item, client.files)}: {item['path']}: warning: {item['what']}; {item['remedy']}")
+    for line in unseen(warnings, client.files):
+        say(line)
 
 
 def _emit_changes(answer: dict[str, Any]) -> None:
@@ -179,6 +194,7 @@ def _emit_changes(answer: dict[str, Any]) -> None:
 def get(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=", ".join([*KINDS, "topology"]))],
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this one.")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant's.")] = None,
     output: Output = None,
     controller: Controller = None,
     token: Token = None,
@@ -187,39 +203,70 @@ def get(
     chosen = output_format(output)
     client = Client(controller, token)
     if kind == "topology":
+        if tenant is not None:
+            raise Failure("the topology is all tenants' together: leave --tenant out")
         document = client.get("/topology")
         return emit_document(document, "yaml" if chosen == "table" else chosen)
     plural = next((k for k, (others, _) in KINDS.items() if kind == k or kind in others), None)
     if plural is None:
         raise Failure(f"there is no kind {kind!r}; choose one of {', '.join([*KINDS, 'topology'])}")
+    if tenant is not None and "tenant" not in KINDS[plural][1]:
+        raise Failure(f"{plural} are no tenant's: leave --tenant out")
     if plural == "policies" and name is not None and chosen == "table":
         return emit(client.get_text(f"/policies/{quoted(name)}"))
-    items = client.get(f"/{plural}", switch=name if plural == "flows" else None)[plural]
+    items = client.get(f"/{plural}", switch=name if plural == "flows" else None, tenant=tenant)[plural]
     if name is not None and plural != "flows":
-        items = [item for item in items if item["name"] == name]
-        if not items:
-            raise Failure(f"there is no {KINDS[plural][0][0]} named {name!r}")
+        items = [item for item in items if item["policy" if plural == "warnings" else "name"] == name]
+        if plural == "warnings":
+            name = None  # as many as there are
+        elif not items:
+            raise Failure(f"there is no {KINDS[plural][0][0]} named {name!r}" + _of(tenant))
+        elif len(items) > 1 and chosen != "table":
+            owners = sorted(item["tenant"] for item in items)
+            raise Failure(f"tenants {listed(owners)} have a {KINDS[plural][0][0]} {name!r}: --tenant {owners[0]}")
     if chosen != "table":
         return emit_document(items[0] if name is not None and plural != "flows" else {plural: items}, chosen)
     columns = KINDS[plural][1]
     emit_table([column.replace("_", " ") for column in columns], [_row(item, columns) for item in items])
 
 
+def _of(tenant: str | None) -> str:
+    return "" if tenant is None else f" in tenant {tenant}"
+
+
 def _row(item: dict[str, Any], columns: Sequence[str]) -> list[Any]:
     row = []
     for column in columns:
-        value = item[column]
+        value: Any = _load_cell(item) if column == "use" else item[column]
         if column == "instances":
-            value = [f"{i['name']} ({i['slots']}/256)" if i["slots"] else i["name"] for i in value]
+            value = [_instance(each) for each in value]
         elif column == "providers":
             value = [provider_cell(provider) for provider in value]
         elif column == "functions":
             value = [_next_hops(function) for function in value]
-        elif column == "refused" and isinstance(value, list):
+        elif column == "state" and item["note"]:
+            value = f"{value} ({item['note']})"
+        elif column in ("refused", "dropped_discovery") and isinstance(value, list):
             at = ["" if place["port"] is None else f" at {place['port']}" for place in value]
             value = [f"{place['reason']}{where}: {place['frames']}" for place, where in zip(value, at, strict=True)]
         row.append(value)
     return row
+
+
+def _load_cell(link: Mapping[str, Any]) -> str | None:
+    """How full a link is; where nobody knows what fits, what goes over it."""
+    if link["utilisation"] is not None:
+        return f"{link['utilisation']:.0%}"
+    known = [bits for bits in link["bits_per_second"] if bits is not None]
+    return f"{max(known) / 1e6:.3g} Mbps" if known else None
+
+
+def _instance(instance: dict[str, Any]) -> str:
+    """An instance of a function: its share or, where it does not work, what it is and why."""
+    if instance["state"] != "working":
+        why = f": {instance['reason']}" if instance["reason"] else ""
+        return f"{instance['name']} ({instance['state']}{why})"
+    return f"{instance['name']} ({instance['slots']}/256)" if instance["slots"] else str(instance["name"])
 
 
 def _next_hops(function: dict[str, Any]) -> str:

@@ -172,6 +172,9 @@ def _our_runtime(settings: Settings) -> Runtime:
         ours = runtime.Runtime(settings)
     except StoreError as error:
         raise LaunchError(str(error)) from error
+    if not settings.state:
+        LOG.warning("without --state DIR a restart forgets what is applied (chainctl apply, net, endpoint, service, "
+                    "label) and the addresses that services were given: say where to keep them")
     runtime.activate(ours)
     return ours
 

@@ -127,10 +127,10 @@ def endpoint_drain(
     """Give an endpoint no new connections of services; those it has may end by themselves, until the deadline."""
     client = Client(controller, token)
     answer = client.put(f"/endpoints/{quoted(name)}/drain", "", tenant=tenant, deadline=deadline)
-    report(client, dict(answer), f"{name} drains", output)
-    provides = client.get(f"/endpoints/{quoted(name)}", tenant=tenant)["services"]
+    provides = answer.get("provides", ())
+    _drained(client, answer, f"endpoint {name} drains", "just so already", output)
     if provides:
-        say(f"what is left: chainctl service inspect {provides[0]}" + _tenant_flag(tenant))
+        say(f"what is left: chainctl service inspect {provides[0]['service']}" + _tenant_flag(tenant))
 
 
 @endpoint.command("undrain")
@@ -140,7 +140,7 @@ def endpoint_undrain(
     """Let a drained endpoint serve again."""
     client = Client(controller, token)
     answer = client.delete(f"/endpoints/{quoted(name)}/drain", tenant=tenant)
-    report(client, dict(answer), f"{name} serves again", output)
+    _drained(client, answer, f"endpoint {name} serves again", "it did not drain", output)
 
 
 def label(
@@ -154,7 +154,12 @@ def label(
     """Set and remove labels of an endpoint; it joins and leaves services at once."""
     client = Client(controller, token)
     answer = client.post(f"/endpoints/{quoted(name)}/labels", words, tenant=tenant)
-    report(client, dict(answer), f"labelled {name}", output)
+    did = answer["labels"]
+    said = [f"set {', '.join(did['set'])}"] if did["set"] else []
+    said += [f"removed {', '.join(did['removed'])}"] if did["removed"] else []
+    said += [f"{', '.join(did['same'])} is there already"] if did["same"] else []
+    said += [f"there is no label {', '.join(did['absent'])}"] if did["absent"] else []
+    report(client, dict(answer), f"endpoint {name}: {'; '.join(said)}", output)
 
 
 # -- services ------------------------------------------------------------------------------------------------
@@ -214,8 +219,8 @@ def service_inspect(
     name: Name, tenant: Tenant = "default", output: Output = None, controller: Controller = None, token: Token = None
 ) -> None:
     """A service's address, ports and name, its providers with their state, and what they were used for: connections
-    opened since the controller began, TCP connections that are left (an estimate), whether packets passed within the
-    last 10 seconds, and bytes."""
+    opened since they provide it (also before the controller was last started), TCP connections that are left (an
+    estimate), whether packets passed within the last 10 seconds, and bytes."""
     chosen = output_format(output)
     found: dict[str, Any] = Client(controller, token).get(f"/services/{quoted(name)}", tenant=tenant)
     if chosen != "table":
@@ -250,6 +255,15 @@ def service_inspect(
         rows.append(("all", "", "", "", "", "", total["opened"], total["left"], "", "", total["bytes_in"],
                      total["bytes_out"], ""))  # fmt: skip
     emit_table(columns, rows)
+    if found["near"]:
+        emit("")
+        emit_table(
+            (f"clients at (prefer: {found['prefer']})", "slots; elsewhere those above"),
+            [
+                (near["switches"], ", ".join(f"{name} {slots}/256" for name, slots in near["slots"].items()))
+                for near in found["near"]
+            ],
+        )
 
 
 def _party(party: str | dict[str, str]) -> str:
@@ -284,7 +298,8 @@ def _create(
     import json
 
     answer = client.put(f"/{kind}s/{quoted(name)}", json.dumps(definition), tenant=tenant, new="true")
-    report(client, dict(answer), f"created {kind} {name}", output)
+    done = f"{kind} {name} is there already" if answer["outcome"] == "unchanged" else f"created {kind} {name}"
+    report(client, dict(answer), done, output)
 
 
 def _remove(client: Client, kind: str, tenant: str, name: str, output: str | None) -> None:
@@ -292,9 +307,20 @@ def _remove(client: Client, kind: str, tenant: str, name: str, output: str | Non
     report(client, dict(answer), f"removed {kind} {name}", output)
 
 
+def _drained(client: Client, answer: Mapping[str, Any], done: str, already: str, output: str | None) -> None:
+    """What a drain, or its end, did, and what the endpoint is now in each of its services."""
+    if answer["outcome"] == "unchanged":
+        done += f" ({already})"
+    elif answer["provides"]:
+        done += ": " + ", ".join(
+            f"{each['service']} ({each['state']}, {each['slots']}/256)" for each in answer["provides"]
+        )
+    report(client, dict(answer), done, output)
+
+
 def _list(client: Client, kind: str, tenant: str | None, columns: Sequence[str], output: str | None) -> None:
     chosen = output_format(output)
-    items = [item for item in client.get(f"/{kind}")[kind] if tenant in (None, item["tenant"])]
+    items = client.get(f"/{kind}", tenant=tenant)[kind]
     if chosen != "table":
         return emit_document({kind: items}, chosen)
     emit_table(columns, [[_cell(item, column) for column in columns] for item in items])

@@ -111,8 +111,8 @@ def _problem(item: Diagnostic) -> dict[str, Any]:
     place = item.position
     return {
         "file": place.file,
-        "line": place.line,
-        "column": place.column,
+        "line": max(1, place.line),
+        "column": max(1, place.column),
         "path": item.path,
         "what": item.what,
         "remedy": item.remedy,
@@ -303,8 +303,7 @@ def emit_trace(document: dict[str, Any]) -> None:
         f"functions:  {', '.join(document['functions']) or '-'}"
         + (f" (taps: {', '.join(document['taps'])})" if document.get("taps") else "")
     )
-    reason = f": {document['reason']}" if document.get("reason") else ""
-    emit(f"verdict:    {document['verdict']}" + (f" to {document['host']}" if document["host"] else "") + reason)
+    emit(f"verdict:    {_verdict(document)}")
     emit("there:")
     _emit_hops(document["forward"])
     if document["return"]:
@@ -317,6 +316,29 @@ def emit_trace(document: dict[str, Any]) -> None:
         )
     if document.get("note"):
         say(document["note"])
+
+
+def _verdict(document: dict[str, Any]) -> str:
+    """What became of the packet; of one that a switch sends up, what that is for."""
+    if document["verdict"] != "controller":
+        reason = f": {document['reason']}" if document.get("reason") else ""
+        return str(document["verdict"]) + (f" to {document['host']}" if document["host"] else "") + reason
+    rules = [rule for hop in document["forward"] for rule in hop["rules"]]
+    table, last = (rules[-1]["table"], rules[-1]["object"] or "") if rules else ("", "")
+    if table == "respond":
+        return "answered by the controller" + (": a question for a name" if last.startswith("networks/") else "")
+    if table not in ("classify", "choose", "reject"):
+        return "up to the controller, which tells the sender what is wrong (too big, or its TTL is used up)"
+    before = rules[-2] if table == "reject" and len(rules) > 1 else rules[-1]
+    kind, _, name = (before["object"] or "").partition("/")
+    why = {
+        ("addressing", "services"): f"service {name} has no such port",
+        ("addressing", "networks"): f"no service has this address of the pool {name}",
+        ("choose", "services"): f"nobody serves in {name}",
+        ("choose", "functions"): "nobody can take it: no provider of the service serves, or no instance works",
+        ("classify", "classifiers"): f"classifier {name} rejects it",
+    }.get((before["table"], kind), f"by {before['object']} in table {before['table']}")
+    return f"refused: {why}; the sender is told (RST, or ICMP unreachable)"
 
 
 def _emit_hops(hops: Sequence[dict[str, Any]]) -> None:

@@ -15,6 +15,7 @@ from controller_app.settings import Settings, SettingsError
 
 _LISTS = ("topology", "policy", "apps")
 _NUMBERS = ("ofp_tcp_listen_port", "ofp_ssl_listen_port")
+_FRACTIONS = ("utilisation_cost",)
 _SWITCHES = ("observe_links", "symmetric_hash", "verbose")
 _NAMES = [*(field.name for field in fields(Settings)), "apps"]
 
@@ -49,6 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     option("--symmetric-hash", action=argparse.BooleanOptionalAction,
            help="use the switches' own hash where it is the same in both directions and on all of them (default on); "
                 "without it connections are hashed the portable way")
+    option("--utilisation-cost", metavar="WEIGHT", type=float,
+           help="let busy links cost more: a full one 1 + WEIGHT times as much, in steps of a quarter (default 0: not)")
     option("--config", metavar="FILE", help="read options from a file")
     option("--verbose", action="store_true", help="log everything")
     openflow = parser.add_argument_group("switches").add_argument
@@ -116,6 +119,10 @@ def _value(path: str, name: str, value: object) -> Any:
     elif name in _NUMBERS:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
+        expected = "a number"
+    elif name in _FRACTIONS:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
         expected = "a number"
     elif name in _SWITCHES:
         if isinstance(value, bool):

@@ -1,6 +1,6 @@
 """All checks there are: when each begins, what is sent, whose answer a frame is, and how every provider stands.
 
-    aim (who) ─► [ due ] ─ a token, its switch ready ─► sent ─ answer, or the interval's end ─► standing ─► [ due ]
+    aim (who) ─► [ due ] ─ a token, its switches ready ─► sent ─ answer, or the interval's end ─► standing ─► [ due ]
 
 One entry for each target in one table, one in a heap by time; nothing grows with what the network sends. First checks
 are spread over the interval; checks of all together are limited (what is more waits its turn, so that intervals
@@ -15,32 +15,34 @@ import heapq
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from hashlib import blake2b
 
-from controller_app.discovery.frames import Tells
 from controller_app.discovery.ports import PortId, SendFrame
-from controller_app.health.probes import Asking, Connecting, Fetching, Probe
-from controller_app.health.segments import Ends, Wire, hear
-from controller_app.health.standing import Standing
+from controller_app.health.crossing import DISCARD, SIDES, crossed
+from controller_app.health.segments import hear
+from controller_app.health.standing import Standing, recoveries
 from controller_app.health.targets import Target
-from controller_app.model.topology import IPAddress
+from controller_app.health.ways import Key, Way, key_of, number, ways
 
 RATE = 2000.0  # addresses checked a second, of all together
 BURST = 100.0  # at once
 FIRST_PORT, PORTS = 40000, 10000  # ours, one for each check of a target, in turn
 AGAIN = 1.0  # seconds at most until what was not answered is sent once more (RFC 6298 2.1)
 SHORTEST = 0.1  # seconds between two checks, whatever is asked for
+PATIENCE = 0.75  # of the interval, until the silence of a function counts: who is out is to be out soon
 LOOK_AGAIN = 0.2  # seconds until a switch that was not ready is looked at again
 STALL = 0.25  # seconds without a tick, after which answers may wait to be heard
 CATCH_UP = 0.25  # seconds that are given for that
 _SPREAD = 0.6180339887498949  # multiples of the golden section lie evenly in an interval, however many there are
 
-_Key = tuple[PortId, IPAddress, int, int]  # whose answer it is: place, address, its port, ours (0 without ports)
+_NEVER = (
+    f"; none ever did: a firewall has to let UDP from {SIDES[0]} to {SIDES[1]}, port {DISCARD}, and what answers it "
+    "through"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A provider stands differently now. `name` as in `Topology.unready`."""
+    """A provider or an instance stands differently now. `name` as in `Topology.unready`."""
 
     name: str
     ready: bool
@@ -57,9 +59,11 @@ class _Run:
     wake: float  # the one entry in the heap that counts
     rounds: int
     begun: float = 0.0
+    until: float = 0.0  # when silence counts
     again: float | None = None
     open: bool = False  # a check is on the way and has no outcome
-    probes: dict[_Key, Probe] = field(default_factory=dict)
+    fresh: bool = True  # its switches did not hold yet what brings its answers up
+    ways: dict[Key, Way] = field(default_factory=dict)
 
     @property
     def interval(self) -> float:
@@ -77,7 +81,7 @@ class Checks:
         self._runs: dict[tuple[object, ...], _Run] = {}
         self._heap: list[tuple[float, int, _Run]] = []
         self._waiting: deque[_Run] = deque()
-        self._at: dict[_Key, list[_Run]] = {}
+        self._at: dict[Key, list[_Run]] = {}
         self._serial = 0
         self._begun = 0  # targets, ever
         self._tokens, self._filled = BURST, 0.0
@@ -86,8 +90,8 @@ class Checks:
 
     @property
     def demand(self) -> float:
-        """Addresses to be checked a second."""
-        return sum(len(run.target.addresses) / run.interval for run in self._runs.values())
+        """Addresses, and ways through functions, to be checked a second."""
+        return sum(run.target.cost / run.interval for run in self._runs.values())
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -104,8 +108,9 @@ class Checks:
             run = left.pop(target.key, None)
             if run is None:
                 run = self._new(target, before, now)
-            elif (run.target.place, run.target.mac, run.target.vlan) != (target.place, target.mac, target.vlan):
+            elif run.target.spots != target.spots:
                 effects += self._abandon(run)
+                run.fresh = True
             run.target = target
             self._runs[target.key] = run
         for run in left.values():
@@ -122,8 +127,9 @@ class Checks:
         }
         return effects
 
-    def tick(self, now: float, ready: Collection[str]) -> list[SendFrame]:
-        """Time went by. `ready` are the switches that can be asked: connected, with our rules."""
+    def tick(self, now: float, ready: Collection[str], settled: Collection[str] | None = None) -> list[SendFrame]:
+        """Time went by. `ready` are the switches that can be asked: connected, with our rules. `settled` are those of
+        them with all of the newest ones (None: all): who is to be checked for the first time needs these."""
         if self._ticked is not None and now - self._ticked > STALL:
             self._resumed = now
         self._ticked = now
@@ -131,31 +137,32 @@ class Checks:
         while self._heap and self._heap[0][0] <= now:
             when, _, run = heapq.heappop(self._heap)
             if when == run.wake:
-                effects += self._wake(run, now, ready)
+                effects += self._wake(run, now, ready, ready if settled is None else settled)
         self._tokens = min(BURST, self._tokens + (now - self._filled) * RATE)
         self._filled = now
         while self._waiting and self._tokens >= 1:
             run = self._waiting.popleft()
-            self._tokens -= len(run.target.addresses)
+            self._tokens -= run.target.cost
             effects += self._begin(run, now)
         return effects
 
     def hear(self, place: PortId, frame: bytes) -> list[SendFrame] | None:
         """An untagged frame came from a host's port. None when it is no answer to a check; an answer to ARP or ND may
         be of use to others all the same."""
-        said = hear(frame)
+        said = crossed(frame) or hear(frame)
         if said is None:
             return None
-        if isinstance(said, Tells):
-            key = place, said.address, 0, 0
-        else:
-            key = place, said.ends.remote, said.ends.remote_port, said.ends.local_port
+        key = key_of(place, said)
         runs = self._at.get(key)
         if runs is None:
             return None
         effects: list[SendFrame] = []
         for run in tuple(runs):
-            effects += _out(run, run.probes[key].hear(said))
+            way = run.ways[key]
+            before = way.probe.outcome
+            effects += way.out(way.probe.hear(said))
+            if before is None and way.probe.outcome is not None and way.then is not None:
+                effects += way.then.out(way.then.probe.start())
             if run.open:
                 self._look(run)
         return effects
@@ -163,7 +170,7 @@ class Checks:
     def away(self, switches: Collection[str]) -> None:
         """These switches cannot be asked any more: what is on the way to their hosts counts for nothing."""
         for run in self._runs.values():
-            if run.open and run.target.switch in switches:
+            if run.open and not run.target.switches.isdisjoint(switches):
                 self._forget(run)
 
     def lossy(self, now: float) -> None:
@@ -176,8 +183,9 @@ class Checks:
         stood = [before[name] for name in target.serves if name in before]
         bad = next((standing for standing in stood if not standing.ready), None)
         standing = Standing() if bad is None else Standing(False, bad.reason)
+        standing.seen = any(standing.seen for standing in stood)
         self._begun += 1
-        run = _Run(target, standing, 0.0, 0.0, self._number(repr(target.key)) % PORTS)
+        run = _Run(target, standing, 0.0, 0.0, number(self._secret, repr(target.key)) % PORTS)
         run.due = now + run.interval * (self._begun * _SPREAD % 1.0)
         self._sleep(run, run.due)
         return run
@@ -187,67 +195,58 @@ class Checks:
         run.wake = until
         heapq.heappush(self._heap, (until, self._serial, run))
 
-    def _wake(self, run: _Run, now: float, ready: Collection[str]) -> list[SendFrame]:
+    def _wake(self, run: _Run, now: float, ready: Collection[str], settled: Collection[str]) -> list[SendFrame]:
         effects: list[SendFrame] = []
-        if run.open and now < run.due:
+        if run.open and now < run.until:
             if run.again is not None and now >= run.again:
                 run.again = None
-                for probe in run.probes.values():
-                    if probe.outcome is None:
-                        effects += _out(run, probe.again())
-            self._sleep(run, run.due if run.again is None else run.again)
+                for way in run.ways.values():
+                    if way.probe.outcome is None:
+                        effects += way.out(way.probe.again())
+            self._sleep(run, run.until if run.again is None else run.again)
             return effects
         if run.open:
             if now < self._resumed + CATCH_UP:  # the answer may be waiting to be heard
                 self._sleep(run, self._resumed + CATCH_UP)
                 return []
             if self._lossy < run.begun:
-                silent = next(probe for probe in run.probes.values() if probe.outcome is None)
+                silent = next(way.probe for way in run.ways.values() if way.probe.outcome is None)
                 self._count(run, False, silent.silence)
         if now < run.due:
             self._sleep(run, run.due)
             return []
         effects = self._abandon(run)
-        if run.target.switch in ready:
+        if all(switch in (settled if run.fresh else ready) for switch in run.target.switches):
+            run.fresh = False
             self._waiting.append(run)
         else:
             self._sleep(run, now + LOOK_AGAIN)
         return effects
 
     def _begin(self, run: _Run, now: float) -> list[SendFrame]:
-        target, frames = run.target, []
-        wire = Wire(target.mac, self._gateway_mac, target.vlan)
         run.rounds += 1
-        for address, gateway in target.addresses:
-            key: _Key = (target.place, address, 0, 0)
-            probe: Probe = Asking(wire, address, gateway)
-            if target.health.probe != "arp":
-                port = self._free(run, address)
-                ends = Ends(gateway, port, address, target.port)
-                first = self._number(f"{ends} {run.rounds}")
-                probe = Connecting(wire, ends, first)
-                if target.health.probe == "http":
-                    probe = Fetching(wire, ends, first, path=target.health.path)
-                key = target.place, address, target.port, port
-            run.probes[key] = probe
+        effects: list[SendFrame] = []
+        run.ways = ways(run.target, run.rounds, self._gateway_mac, self._secret, self._free)
+        for key, way in run.ways.items():
             self._at.setdefault(key, []).append(run)
-            frames += probe.start()
+            effects += way.out(way.probe.start())
         run.open, run.begun, run.due = True, now, now + run.interval
+        run.until = now + run.interval * (1.0 if run.target.health.hold is None else PATIENCE)
         run.again = now + min(AGAIN, run.interval / 2)
         self._sleep(run, run.again)
-        return _out(run, frames)
+        return effects
 
-    def _free(self, run: _Run, address: IPAddress) -> int:
-        """A port of ours that this target did not use lately, and no other check of the same port uses now."""
+    def _free(self, place: PortId, address: object, remote: int, rounds: int) -> int:
+        """A port of ours that a target did not use lately, and no other check of the same port uses now."""
         for plus in range(PORTS):
-            port = FIRST_PORT + (run.rounds + plus) % PORTS
-            if (run.target.place, address, run.target.port, port) not in self._at:
+            port = FIRST_PORT + (rounds + plus) % PORTS
+            if (place, address, remote, port) not in self._at:
                 break
         return port
 
     def _look(self, run: _Run) -> None:
         """Is the check at its end? One address that does not serve decides it."""
-        outcomes = [probe.outcome for probe in run.probes.values()]
+        outcomes = [way.probe.outcome for way in run.ways.values()]
         bad = next((outcome for outcome in outcomes if outcome is not None and not outcome.well), None)
         if bad is not None:
             self._count(run, False, bad.reason)
@@ -256,7 +255,11 @@ class Checks:
 
     def _count(self, run: _Run, well: bool, reason: str) -> None:
         run.open, run.again = False, None
-        turned = run.standing.count(well, reason, run.target.health.misses)
+        health = run.target.health
+        through = run.target.through
+        if through is not None and not through.nsh and not well and not run.standing.seen:
+            reason += _NEVER
+        turned = run.standing.count(well, reason, health.misses, recoveries(health))
         for name in run.target.serves:
             if turned:
                 self.turns.append(Turn(name, well, reason))
@@ -267,24 +270,15 @@ class Checks:
 
     def _abandon(self, run: _Run) -> list[SendFrame]:
         """End what is still open of the last check, whatever became of it."""
-        effects = _out(run, [frame for probe in run.probes.values() for frame in probe.stop()])
+        effects = [sent for way in run.ways.values() for sent in way.out(way.probe.stop())]
         self._forget(run)
         return effects
 
     def _forget(self, run: _Run) -> None:
-        for key in run.probes:
+        for key in run.ways:
             runs = self._at[key]
             runs.remove(run)
             if not runs:
                 del self._at[key]
-        run.probes = {}
+        run.ways = {}
         run.open, run.again = False, None
-
-    def _number(self, text: str) -> int:
-        """A number of 32 bits that nobody without the secret can tell."""
-        return int.from_bytes(blake2b(text.encode(), key=self._secret[:64], digest_size=4).digest(), "big")
-
-
-def _out(run: _Run, frames: list[bytes]) -> list[SendFrame]:
-    place = run.target.place
-    return [SendFrame(place.dpid, (place.port,), frame) for frame in frames]

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Protocol
 from urllib.parse import quote
 
 from controller_app.discovery.frames import Tells
+from controller_app.health.outcome import Heard, Outcome
 from controller_app.health.segments import ACK, FIN, LARGEST, PSH, RST, SYN, WINDOW, Ends, Segment, Wire, authority
 from controller_app.model.topology import IPAddress
 
@@ -24,36 +24,6 @@ _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: [^\r\n]*)?\r?\Z")
 _START = b"HTTP/1."
 _OF_PATHS = "/?%:@!$&'()*+,;=-._~"  # what a path may have as it is (RFC 3986 3.3); all else is percent-encoded
 _SEQUENCE = 1 << 32
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a check ended; `reason` says in a few words what was found. `strange`: no end follows such an answer."""
-
-    well: bool
-    reason: str
-    strange: bool = False
-
-
-class Probe(Protocol):
-    """A check of one address. `outcome` is None until there is one; `silence` says what is wrong when none comes."""
-
-    outcome: Outcome | None
-
-    @property
-    def silence(self) -> str: ...
-
-    def start(self) -> list[bytes]:
-        """The frames to begin with."""
-
-    def again(self) -> list[bytes]:
-        """What was not answered so far, once more."""
-
-    def hear(self, said: Segment | Tells) -> list[bytes]:
-        """The host said something; the frames that answer it."""
-
-    def stop(self) -> list[bytes]:
-        """The frames that end what is still open."""
 
 
 @dataclass
@@ -76,7 +46,7 @@ class Asking:
     def again(self) -> list[bytes]:
         return self.start()
 
-    def hear(self, said: Segment | Tells) -> list[bytes]:
+    def hear(self, said: Heard) -> list[bytes]:
         if isinstance(said, Tells) and said == Tells(self.address, self.wire.mac):
             self.outcome = Outcome(True, f"{self.address} answers")
         return []
@@ -104,7 +74,7 @@ class Connecting:
     def again(self) -> list[bytes]:
         return self.start()
 
-    def hear(self, said: Segment | Tells) -> list[bytes]:
+    def hear(self, said: Heard) -> list[bytes]:
         if not isinstance(said, Segment):
             return []
         if not self._answers_syn(said):
@@ -169,7 +139,7 @@ class Fetching(Connecting):
             return self.start()
         return self._ask() if self.state == "asking" and self._taken < len(self.request) else []
 
-    def hear(self, said: Segment | Tells) -> list[bytes]:
+    def hear(self, said: Heard) -> list[bytes]:
         if not isinstance(said, Segment) or self.state == "over":
             return []
         if self.state == "opening":

@@ -20,25 +20,46 @@ _ARM = ""
 # Who asks for an address where there is no gateway, by IP version: nobody (RFC 5227 2.1), and the link-local address
 # that goes with the gateways' MAC (RFC 4291 appendix A).
 _LOW, _HIGH = GATEWAY_MAC & 0xFF_FFFF, GATEWAY_MAC >> 24
-_NOBODY: Mapping[int, IPAddress] = {
+NOBODY: Mapping[int, IPAddress] = {
     4: IPv4Address(0),
     6: IPv6Address(0xFE80 << 112 | (_HIGH ^ 0x02_0000) << 40 | 0xFFFE << 24 | _LOW),
 }
 Addresses = Mapping[str, tuple[str, ...]]  # of services, as in an allocation: "TENANT/SERVICE" -> address texts
 
 
+class Spot(NamedTuple):
+    """Where a machine, or one arm of it, is, and how it is reached there."""
+
+    switch: str
+    place: PortId
+    mac: int
+    vlan: int | None = None
+
+
 class Address(NamedTuple):
-    """An address that is checked, and the gateway's that the check comes from."""
+    """An address that is checked, and the gateway's that the check comes from. `spot`: of the arm that has it; None
+    where that is the target's."""
 
     address: IPAddress
     gateway: IPAddress
+    spot: Spot | None = None
+
+
+class Through(NamedTuple):
+    """A way through a function that frames are sent, from a target's own port. `out`: where they come out. `nsh`: it
+    speaks NSH. `both`: they are answered."""
+
+    out: Spot
+    nsh: bool = False
+    both: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A provider to be checked, in one way, for all the services that want that.
+    """A provider of services, or an instance of a function, to be checked in one way for all that want that.
 
-    `port` is 0 where no connection is made. `serves` names what depends on it: services/TENANT/SERVICE/ENDPOINT.
+    `port` is 0 where no connection is made. `serves` names what depends on it, as in `Topology.unready`. With `through`
+    it is no addresses that are checked.
     """
 
     host: str
@@ -50,11 +71,32 @@ class Target:
     mac: int
     vlan: int | None
     serves: tuple[str, ...]
+    through: Through | None = None
 
     @property
     def key(self) -> tuple[object, ...]:
         """What makes it the same target wherever its host is."""
-        return self.host, self.health, self.port, self.addresses
+        asked = tuple(address[:2] for address in self.addresses)
+        return self.host, self.health, self.port, asked, self.through and self.through[1:]
+
+    @property
+    def spots(self) -> tuple[Spot, ...]:
+        """Everywhere it is looked at, its own place first."""
+        own = Spot(self.switch, self.place, self.mac, self.vlan)
+        others = [address.spot for address in self.addresses if address.spot is not None]
+        return tuple(dict.fromkeys((own, *others, *((self.through.out,) if self.through is not None else ()))))
+
+    @property
+    def switches(self) -> frozenset[str]:
+        """The switches without which it cannot be looked at."""
+        return frozenset(spot.switch for spot in self.spots)
+
+    @property
+    def cost(self) -> int:
+        """How many addresses, or ways through it, one check looks at."""
+        if self.through is not None:
+            return 2 if self.through.both else 1
+        return len(self.addresses)
 
 
 def provider_name(tenant: str, service: str, endpoint: str) -> str:
@@ -139,7 +181,7 @@ def _target(
         return "it is not checked: the service has no TCP port; give its health check one"
     addresses = []
     for ip in ips:
-        gateway = gateway_for(tenant, network, ip) or (_NOBODY[ip.version] if health.probe == "arp" else None)
+        gateway = gateway_for(tenant, network, ip) or (NOBODY[ip.version] if health.probe == "arp" else None)
         if gateway is None:
             return f"it is not checked: the network of {ip} has no IPv{ip.version} gateway to ask as; give it one"
         addresses.append(Address(ip, gateway))

@@ -17,11 +17,12 @@ class Allocation:
 
     blocks: switch -> [base, size] runs of waypoint ids; waypoints: "host:NAME" or "host:NAME:ARM" -> id,
     "own:…" where a function gets packets for itself;
-    ids: space ("lists", "services", "tenants", "groups", "zones", "objects") -> name -> number;
+    ids: space ("lists", "services", "tenants", "groups", "ways", "zones", "objects") -> name -> number;
     paths: list name -> "fw1,ids1" -> path id;
     slots: "functions/TENANT/NAME" or "services/TENANT/NAME" -> 256 member names;
     addresses: "TENANT/SERVICE" -> address texts;
     served: "TENANT/SERVICE" -> the waypoints of its providers, those that are none any more first;
+    served_by: "TENANT/SERVICE" -> the hosts at these waypoints, in the same order;
     next: number space -> where to look for the next free number, so that numbers are not soon used again.
     """
 
@@ -32,6 +33,7 @@ class Allocation:
     slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     served: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    served_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     next: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
@@ -54,5 +56,6 @@ class Allocation:
             slots={k: tuple(v) for k, v in data.get("slots", {}).items()},
             addresses={k: tuple(v) for k, v in data.get("addresses", {}).items()},
             served={k: tuple(v) for k, v in data.get("served", {}).items()},
+            served_by={k: tuple(v) for k, v in data.get("served_by", {}).items()},
             next=dict(data.get("next", {})),
         )

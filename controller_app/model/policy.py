@@ -39,7 +39,9 @@ class Health:
     """How to find out whether somebody serves.
 
     probe: tcp (connect to `port`), http (GET `path` at `port`, 2xx and 3xx are well), arp (ARP, in IPv6 neighbour
-    discovery). Every `interval` seconds; `misses` in a row and it is out.
+    discovery); of functions also icmp (echo), and frame (one that goes in by one arm comes out of the other). Every
+    `interval` seconds; `misses` in a row and it is out. hold: of functions, the seconds it must be well to come back
+    (at least `misses` checks); None of services.
     """
 
     probe: str
@@ -47,6 +49,8 @@ class Health:
     path: str = "/"
     interval: float = 1.0
     misses: int = 3
+    hold: float | None = None
+    where: Position = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ class Function:
     handover: which destination MAC a transparent function sees: the label, or the original.
     on_failure: when no instance is left, closed drops, open skips the function, reject tells the sender.
     selector: where the instances are the endpoints it matches (then `instances` holds these, by their names).
+    health: how instances are checked; None: they work while their ports are up.
     """
 
     name: str
@@ -95,13 +100,35 @@ class Function:
     handover: str = "label"
     on_failure: str = "closed"
     selector: Selector | None = None
+    health: Health | None = None
+    where: Position = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Require:
+    """What must hold of the way that a chain's packets really take, from edge to edge.
+
+    latency: seconds, of one direction. bandwidth: bits per second, kept for each pair of edges on every link between
+    them. within: switch, rack, zone or region that its edges and instances share. avoid: labels that no switch of the
+    way, and no instance, may have; prefer: labels of instances that are taken while there are any. apart: instances
+    on different switches. backup: another way through instances of the same functions shares no link with it.
+    """
+
+    latency: float | None = None
+    bandwidth: float | None = None
+    within: str | None = None
+    avoid: Selector | None = None
+    prefer: Selector | None = None
+    apart: bool = False
+    backup: bool = False
     where: Position = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
     """An ordered list of functions and how packets travel along it. `returns`: symmetric, direct, or the
-    functions that replies meet, in the order they meet them."""
+    functions that replies meet, in the order they meet them. `spread`: weight (by the instances' weights alone) or
+    cost (what is nearest to the two edges, then by weight)."""
 
     name: str
     through: tuple[str, ...]
@@ -109,7 +136,13 @@ class Chain:
     transport: str = "mac"  # or vlan, mpls, nsh: what carries the next waypoint between switches
     stickiness: str = "connection"  # or "none"
     spread: str = "weight"
+    require: Require | None = None
     where: Position = field(default=NOWHERE, compare=False)
+
+    @property
+    def by_edges(self) -> bool:
+        """Whether its instances depend on the edges between which a packet travels."""
+        return self.spread == "cost" or self.require is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ IPNetwork = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """An OpenFlow datapath. `dpid` is 64 bits and never 0."""
+    """An OpenFlow datapath. `dpid` is 64 bits and never 0. `labels` are what selectors of `require` look at, together
+    with rack, zone and region."""
 
     name: str
     dpid: int
@@ -26,7 +27,14 @@ class Switch:
     region: str | None = None
     longitude: float | None = None
     latitude: float | None = None
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     where: Position = field(default=NOWHERE, compare=False)
+
+    @property
+    def all_labels(self) -> Mapping[str, str]:
+        """Its labels, with rack, zone and region under these names."""
+        places = {"rack": self.rack, "zone": self.zone, "region": self.region}
+        return {**{key: value for key, value in places.items() if value is not None}, **self.labels}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -95,7 +103,7 @@ class Topology:
 
     A value: never changed, only replaced. Mappings keep the order of declaration. `down` are ports of hosts and
     functions that are known not to work now; links that do not work are simply not there. `unready` is whom checks
-    found not to serve, as "services/TENANT/SERVICE/ENDPOINT".
+    found not to serve, as "services/TENANT/SERVICE/ENDPOINT" and "functions/TENANT/FUNCTION/INSTANCE".
     """
 
     switches: Mapping[str, Switch] = field(default_factory=dict)

@@ -23,20 +23,21 @@ from controller_app.openflow.encode import ANY, KINDS, ONF, VERSION
 from controller_app.openflow.error_names import error_name
 from controller_app.openflow.oxm import PCP_SHIFT, VID_MASK
 
-__all__ = ["BundleReply", "FlowEntry", "Header", "PacketIn", "Port", "PortStatus", "SwitchError",
-           "UnknownFlow", "UnknownGroup", "UnknownMeter", "UnknownWords", "WireError", "bundle_reply",
-           "decode_actions", "decode_match", "error_message", "flow_mod", "flow_stats", "group_desc", "group_mod",
-           "header", "meter_config", "meter_mod", "more_follows", "multipart_kind", "packet_in", "port_desc",
-           "port_status"]
+__all__ = ["BundleReply", "FlowEntry", "FlowRemoved", "Header", "PacketIn", "Port", "PortCounters", "PortStatus",
+           "SwitchError", "UnknownFlow", "UnknownGroup", "UnknownMeter", "UnknownWords", "WireError", "bundle_reply",
+           "decode_actions", "decode_match", "error_message", "flow_mod", "flow_removed", "flow_stats",
+           "group_desc", "group_mod", "header", "meter_config", "meter_mod", "more_follows", "multipart_kind",
+           "packet_in", "port_desc", "port_stats", "port_status"]
 
-ERROR, EXPERIMENTER, PACKET_IN, PORT_STATUS = 1, 4, 10, 12  # message types
+ERROR, EXPERIMENTER, PACKET_IN, FLOW_REMOVED, PORT_STATUS = 1, 4, 10, 11, 12  # message types
 FLOW_MOD, GROUP_MOD, MULTIPART_REPLY, BARRIER_REPLY = 14, 15, 19, 21
 METER_MOD = 29
-FLOW_STATS, GROUP_DESC, METER_CONFIG, PORT_DESC = 1, 7, 10, 13  # kinds of multipart
+FLOW_STATS, PORT_STATS, GROUP_DESC, METER_CONFIG, PORT_DESC = 1, 4, 7, 10, 13  # kinds of multipart
 
 _HEADER = Struct("!BBHI")
 _FLOW = Struct("!HBxIIHHHH4xQQQ")
 _FLOW_MOD = Struct("!QQBBHHHIIIH2x")
+_FLOW_REMOVED = Struct("!QHBBII4xQQ")
 _INSTRUCTION = Struct("!HH")
 _GROUP = Struct("!HBxI")
 _GROUP_MOD = Struct("!HBxI")
@@ -44,7 +45,9 @@ _BUCKET = Struct("!HHII4x")
 _METER = Struct("!HHI")
 _BAND = Struct("!HHII")
 _PACKET_IN = Struct("!IHBBQ")
-_PORT = Struct("!I4x6s2x16sII24x")
+_PORT = Struct("!I4x6s2x16sII16xI4x")
+_PORT_STATS = Struct("!I20xQQ64xII")
+_UNCOUNTED = 0xFFFF_FFFF_FFFF_FFFF  # OpenFlow 1.3.5, 7.3.5.6: a counter the switch does not have
 _ERROR = Struct("!HH")
 _BUNDLE = Struct("!IIIHH")
 
@@ -86,6 +89,18 @@ class FlowEntry(NamedTuple):
     flags: int
 
 
+class FlowRemoved(NamedTuple):
+    """A flow is gone that was to be told of: what it had counted, and how long it was there in seconds. `key` is None
+    where the model has no words for its match."""
+
+    key: FlowKey | None
+    cookie: int
+    reason: int  # OFPRR_: 0 idle, 1 its time was over, 2 deleted, 3 its group was
+    packets: int
+    octets: int
+    age: float
+
+
 @dataclass(frozen=True, slots=True)
 class UnknownGroup:
     """A group the model has no words for."""
@@ -117,18 +132,34 @@ class PacketIn(NamedTuple):
 
 
 class Port(NamedTuple):
-    """A port of a switch. `mac` is a 48-bit number; config and state are OFPPC_ and OFPPS_ bits."""
+    """A port of a switch. `mac` is a 48-bit number; config and state are OFPPC_ and OFPPS_ bits; `speed` is what it
+    runs at, in kbit/s, 0 where the switch does not say."""
 
     number: int
     name: str
     mac: int
     config: int
     state: int
+    speed: int = 0
 
     @property
     def up(self) -> bool:
         """Neither switched off nor without a carrier."""
         return not (self.config & 1 or self.state & 1)
+
+    @property
+    def live(self) -> bool:
+        """Whether the switch says that fast-failover groups may take it (OFPPS_LIVE)."""
+        return bool(self.state & 4)
+
+
+class PortCounters(NamedTuple):
+    """What a port counted: bytes in and out, None where the switch does not count; `age`: for how long, in seconds."""
+
+    number: int
+    received: int | None
+    sent: int | None
+    age: float
 
 
 class PortStatus(NamedTuple):
@@ -337,9 +368,30 @@ def packet_in(message: bytes) -> PacketIn:
     return PacketIn(reason, table, cookie, fields, message[at + 2:], total)
 
 
+def flow_removed(message: bytes) -> FlowRemoved:
+    """An OFPT_FLOW_REMOVED (OpenFlow 1.3.5, 7.4.2)."""
+    _expect(message, FLOW_REMOVED, 56)
+    cookie, priority, reason, table, seconds, nanoseconds, packets, octets = _FLOW_REMOVED.unpack_from(message, 8)
+    try:
+        key: FlowKey | None = FlowKey(table, priority, decode_match(message, 48)[0])
+    except UnknownWords:
+        key = None
+    return FlowRemoved(key, cookie, reason, packets, octets, seconds + nanoseconds / 1e9)
+
+
 def port_desc(message: bytes) -> list[Port]:
     """The ports of one OFPMP_PORT_DESC reply."""
     return [_port(entry, 0) for entry in _entries(message, PORT_DESC, 64, step=64)]
+
+
+def port_stats(message: bytes) -> list[PortCounters]:
+    """The ports of one OFPMP_PORT_STATS reply."""
+    found = []
+    for entry in _entries(message, PORT_STATS, 112, step=112):
+        number, received, sent, seconds, nanoseconds = _PORT_STATS.unpack(entry)
+        counted = [None if count == _UNCOUNTED else count for count in (received, sent)]
+        found.append(PortCounters(number, counted[0], counted[1], seconds + nanoseconds / 1e9))
+    return found
 
 
 def port_status(message: bytes) -> PortStatus:
@@ -349,9 +401,9 @@ def port_status(message: bytes) -> PortStatus:
 
 
 def _port(data: bytes, at: int) -> Port:
-    number, mac, name, config, state = _PORT.unpack_from(data, at)
+    number, mac, name, config, state, speed = _PORT.unpack_from(data, at)
     text = name.partition(b"\0")[0].decode("utf-8", "replace")
-    return Port(number, text, int.from_bytes(mac, "big"), config, state)
+    return Port(number, text, int.from_bytes(mac, "big"), config, state, speed)
 
 
 def error_message(message: bytes) -> SwitchError:

@@ -15,13 +15,14 @@ from controller_app.openflow.encode_parts import ACTIONS, NICIRA, encode_actions
 
 __all__ = ["ADD", "ALL_GROUPS", "ALL_METERS", "ALL_TABLES", "ANY", "DELETE", "DELETE_STRICT", "GROUP_ADD",
            "GROUP_DELETE", "GROUP_MODIFY", "KINDS", "METER_ADD", "METER_DELETE", "METER_MODIFY", "MODIFY",
-           "MODIFY_STRICT", "NICIRA", "ONF", "VERSION", "barrier_request", "bundle", "bundle_commit",
+           "MODIFY_STRICT", "NICIRA", "ONF", "SEND_FLOW_REM", "VERSION", "barrier_request", "bundle", "bundle_commit",
            "bundle_discard", "bundle_open", "echo_request", "encode_actions", "encode_match", "flow_mod",
            "flow_stats_request", "group_desc_request", "group_mod", "meter_config_request", "meter_mod",
-           "packet_out", "port_desc_request"]
+           "packet_out", "port_desc_request", "port_stats_request"]
 
 VERSION = 4  # OpenFlow 1.3
 ADD, MODIFY, MODIFY_STRICT, DELETE, DELETE_STRICT = range(5)  # OFPFC_*
+SEND_FLOW_REM = 1  # OFPFF_SEND_FLOW_REM: the switch tells when the flow is gone, and what it counted
 GROUP_ADD, GROUP_MODIFY, GROUP_DELETE = range(3)  # OFPGC_*
 METER_ADD, METER_MODIFY, METER_DELETE = range(3)  # OFPMC_*
 ALL_TABLES = 0xFF
@@ -155,6 +156,11 @@ def meter_config_request(xid: int = 0) -> bytes:
 def port_desc_request(xid: int = 0) -> bytes:
     """Ask for every port."""
     return _MULTIPART.pack(VERSION, 18, 16, xid, 13, 0)
+
+
+def port_stats_request(xid: int = 0) -> bytes:
+    """Ask for the counters of every port."""
+    return _MULTIPART.pack(VERSION, 18, 24, xid, 4, 0) + ANY.to_bytes(4, "big") + bytes(4)
 
 
 def bundle_open(messages: Iterable[bytes], bundle_id: int, xid: int = 0, atomic: bool = True) -> bytes:

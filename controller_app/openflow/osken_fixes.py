@@ -5,10 +5,10 @@ Its connections are replaced by ours (`connection`, `listener`), which mends fiv
 
 What is said in answer to us stays with us. Our messages carry transaction ids from 0xC5000000 to 0xC5FFFFFF,
 which no other app is given; multipart, barrier, bundle and error answers with such an id, and packets that
-our flows sent up (by their cookie), go to apps of this package only, as an os-ken message that is not parsed
-but has its bytes in `buf`. So os-ken never meets the actions it has no words for (it drops such a reply), a
-large reply costs nothing to parse, and other apps are not told of flows they did not ask for. Everything else
-is parsed by os-ken and goes to everyone, as always.
+our flows sent up and what is said when one is gone (by their cookie), go to apps of this package only, as an
+os-ken message that is not parsed but has its bytes in `buf`. So os-ken never meets the actions it has no words
+for (it drops such a reply), a large reply costs nothing to parse, and other apps are not told of flows they did
+not ask for. Everything else is parsed by os-ken and goes to everyone, as always.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from controller_app.openflow.decode import (
     BARRIER_REPLY,
     ERROR,
     EXPERIMENTER,
+    FLOW_REMOVED,
     FLOW_STATS,
     GROUP_DESC,
     MULTIPART_REPLY,
@@ -47,7 +48,7 @@ LOG = logging.getLogger(__name__)
 OWN_XIDS = range(0xC500_0000, 0xC600_0000)
 _OWN_PACKAGE = "controller_app"
 _OF13 = 4
-_COOKIE_AT = 16  # of the cookie's first byte in an OFPT_PACKET_IN
+_COOKIE_AT = {PACKET_IN: 16, FLOW_REMOVED: 8}  # of the cookie's first byte
 DESC, METER_CONFIG, METER_FEATURES = 0, 10, 11  # kinds of multipart (OFPMP_)
 _applied = False
 _listeners: list[Listener] = []
@@ -255,10 +256,10 @@ def _ours(datapath: Any, message: bytes) -> Any:
     if datapath.state != MAIN_DISPATCHER or message[0] != _OF13 or datapath.ofp_brick is None:
         return None
     kind, xid = message[1], int.from_bytes(message[4:8], "big")
-    if kind == PACKET_IN:
-        if len(message) <= _COOKIE_AT or message[_COOKIE_AT] != COOKIE_MARK:
+    if kind in _COOKIE_AT:
+        if len(message) <= _COOKIE_AT[kind] or message[_COOKIE_AT[kind]] != COOKIE_MARK:
             return None
-        cls = parser13.OFPPacketIn
+        cls = parser13.OFPPacketIn if kind == PACKET_IN else parser13.OFPFlowRemoved
     else:
         cls = _ANSWERS.get(kind) if xid in OWN_XIDS else None
         if kind == MULTIPART_REPLY and cls is not None:

@@ -6,9 +6,22 @@ from collections.abc import Iterator
 
 from controller_app.model.flow import CONTROLLER, Action, Output
 from controller_app.pipeline.build import Fields, Rules, put
-from controller_app.pipeline.labels import IS_LABEL, IS_WRAPPED
+from controller_app.pipeline.labels import ANY_LABEL, ANY_WRAPPED
 from controller_app.pipeline.regions import prefix_of
-from controller_app.pipeline.tables import ARP, BASE, EXEMPT, FROM, GATEWAY_MAC, IP, IPV6, LLDP, TAGGED, TENANT, ZONE
+from controller_app.pipeline.tables import (
+    ARP,
+    BASE,
+    CHECK_MACS,
+    EXEMPT,
+    FROM,
+    GATEWAY_MAC,
+    IP,
+    IPV6,
+    LLDP,
+    TAGGED,
+    TENANT,
+    ZONE,
+)
 from controller_app.pipeline.views import HostView, World
 
 LLDP_MAC = 0x0180C200000E
@@ -22,9 +35,10 @@ def admit(world: World, rules: Rules, switch: str) -> None:
     """Frames of links, of hosts, and of nobody."""
     # Below labels, so that Open vSwitch need not look at a labelled frame's whole address to rule these out.
     rules.add("admission", "trusted", BASE, (Output(CONTROLLER),), eth_type=LLDP, eth_dst=LLDP_MAC)
-    rules.add("admission", "refuse", BASE, eth_src=GATEWAY_MAC)
+    for mac in (GATEWAY_MAC, *(CHECK_MACS if world.crossed else ())):
+        rules.add("admission", "refuse", BASE, eth_src=mac)
     # what others forward must not look like ours on a link, and who is not known yet says nothing with it
-    for label in (IS_LABEL, IS_WRAPPED):
+    for label in (ANY_LABEL, ANY_WRAPPED):
         rules.add("admission", "learn", BASE, plus=2, eth_dst=label)
     for eth_type in _OURS_ALONE:
         rules.add("admission", "learn", BASE, plus=3, eth_type=eth_type)
@@ -36,16 +50,16 @@ def admit(world: World, rules: Rules, switch: str) -> None:
         _host(world, rules, host)
         # Somebody's own MAC may look like a label (Mininet draws them at random): then `addressing` drops what is
         # nobody's.
-        for label in () if world.looks_like_label else (IS_LABEL, IS_WRAPPED):
+        for label in () if world.looks_like_label else (ANY_LABEL, ANY_WRAPPED):
             rules.add("admission", "exact", f"hosts/{host.host}", plus=2, in_port=host.port, eth_dst=label)
     for eth_type in (IP, IPV6, ARP):  # a host not known yet
         rules.add("admission", "learn", BASE, (Output(CONTROLLER),), eth_type=eth_type)
 
 
 def _link(world: World, rules: Rules, owner: str, port: int) -> None:
-    rules.add("admission", "trusted", owner, goto="transit", plus=1, in_port=port, eth_dst=IS_LABEL)
+    rules.add("admission", "trusted", owner, goto="transit", plus=1, in_port=port, eth_dst=ANY_LABEL)
     if world.switch_numbers:
-        rules.add("admission", "trusted", owner, goto="unwrap", plus=1, in_port=port, eth_dst=IS_WRAPPED)
+        rules.add("admission", "trusted", owner, goto="unwrap", plus=1, in_port=port, eth_dst=ANY_WRAPPED)
     for number in world.floods.values():
         rules.add("admission", "exact", owner, goto="flood", in_port=port, vlan_tci=(_TAGGED | number, 0x1FFF))
 

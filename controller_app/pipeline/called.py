@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
-from controller_app.model.policy import Chain, Party, Policy, Selector, Tenant
+from controller_app.model.policy import Party, Policy, Selector, Tenant
 from controller_app.model.topology import IPNetwork
-from controller_app.pipeline.lists import insertion_list, kept, list_key, pieces, return_pieces
+from controller_app.pipeline.lists import insertion_list, lists_of
 from controller_app.pipeline.views import HostView, ServiceView
 
 
@@ -32,7 +32,7 @@ def called(
             for party in (classifier.source, classifier.destination):
                 if party not in known:
                     known[party] = tuple(_named(tenant, party, own, behind))
-                for key in _lists(tenant, tenant.chains[classifier.then.chain], left_out) if known[party] else ():
+                for key in lists_of(tenant, tenant.chains[classifier.then.chain], left_out) if known[party] else ():
                     found[key].update(dict.fromkeys(known[party]))
         for key in _inserted(tenant):
             found[key].update(dict.fromkeys(own))
@@ -53,13 +53,6 @@ def _named(
     elif party.kind == "cidr" and not isinstance(value, str | Selector | None):
         prefixes = (value,)
     return [key for key, view in services.items() if any(ip in prefix for ip in view.ips for prefix in prefixes)]
-
-
-def _lists(tenant: Tenant, chain: Chain, left_out: Set[tuple[str, str]]) -> Iterator[str]:
-    found = list(pieces(tenant.functions, kept(tenant, chain.through, left_out)))
-    if isinstance(chain.returns, tuple):
-        found += return_pieces(tenant.functions, kept(tenant, chain.returns, left_out))
-    return (list_key(tenant.name, piece, chain.stickiness, chain.transport) for piece in found if piece)
 
 
 def _inserted(tenant: Tenant) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import TypeVar
 
 from controller_app.balancing.slots import service_slot
@@ -12,6 +13,9 @@ from controller_app.model.flow import (
     CT_INV,
     CT_NEW,
     CT_TRK,
+    TCP_ACK,
+    TCP_SYN,
+    Action,
     Bucket,
     Ct,
     Group,
@@ -30,7 +34,7 @@ from controller_app.pipeline.cookies import GROUP_MARK
 from controller_app.pipeline.functions import first_waypoint, leading_taps, tap_copies
 from controller_app.pipeline.ids import aligned
 from controller_app.pipeline.labels import both
-from controller_app.pipeline.regions import port_masks
+from controller_app.pipeline.regions import port_masks, protocol_number
 from controller_app.pipeline.tables import (
     ANSWERS_METER,
     ANSWERS_RATE,
@@ -95,22 +99,23 @@ def lead(rules: Rules, view: ListView, path: int, backward: bool) -> None:
 def recall(rules: Rules, view: ListView, affinity: bool) -> None:
     """A list at an edge: the paths that are taken again. Where nothing is remembered nothing is looked up either.
     affinity: there are services that choose by their clients' addresses, before the list does."""
-    listed = labels.bits(LIST, view.id)
     if not view.sticky:
+        listed = labels.bits(LIST, view.id)
         rules.add("remember", "exact", view.owner, goto="pinned-provider" if affinity else "choose", reg2=listed)
         return
+    # where every function is skipped, the way without any
+    take_again(rules, view, tuple(view.paths) or ((0,) if view.free else ()), {})
+
+
+def take_again(rules: Rules, view: ListView, paths: tuple[int, ...], those: Fields) -> None:
+    """These paths of a list, of those packets."""
     # a list of taps alone leaves the packet on its way to where it was addressed
     kept = labels.WAY if view.on_path else labels.TURN
-    paths = view.paths or ((0,) if view.free else ())  # where every function is skipped, the way without any
     again = Move(SubField(RECALLED.field, RECALLED.offset, kept.bits), kept)
-    at = RECALLED.offset + labels.BACKWARD.bits
+    at, listed = RECALLED.offset + labels.BACKWARD.bits, labels.bits(LIST, view.id)
     for value, mask in aligned(paths):
-        rules.add("recalled", "exact", view.owner, (again,), "copies", reg2=listed, reg11=(value << at, mask << at))
-
-
-def choice_name(key: str, backward: bool, service: str) -> str:
-    """The name under which a group's number is allocated."""
-    return f"{key}|{'back' if backward else ''}|{service}"
+        remembered = value << at, mask << at
+        rules.add("recalled", "exact", view.owner, (again,), "copies", reg2=listed, reg11=remembered, **those)
 
 
 def group_id(number: int) -> int:
@@ -161,6 +166,11 @@ def always(rules: Rules) -> None:
                 eth_type=version,
             )
     rules.add("pinned-provider", "rest", BASE, goto="choose")
+    # what is left of a connection that another provider knows nothing of
+    tcp = protocol_number("tcp", 4)
+    for version, flags in product((IP, IPV6), ((0, TCP_SYN), (TCP_SYN | TCP_ACK, TCP_SYN | TCP_ACK))):
+        rules.add("left-behind", "known", BASE, goto="reject", eth_type=version, ip_proto=tcp, tcp_flags=flags)
+    rules.add("left-behind", "rest", BASE, goto="choose")
     # who is no provider any more is left out in `forget_providers`
     rules.add(
         "pinned-provider",
@@ -222,7 +232,7 @@ def always(rules: Rules) -> None:
     rules.meter(MeterConfig(ANSWERS_METER, ANSWERS_RATE, ANSWERS_RATE, packets=True))
 
 
-def _choice(view: ListView | None, path: int, backward: bool, exit_waypoint: int | None) -> SetField:
+def slot_action(view: ListView | None, path: int, backward: bool, exit_waypoint: int | None) -> SetField:
     """The part of the label that one slot decides, as one run of bits."""
     parts = [labels.bits(labels.BACKWARD, int(backward)), labels.bits(labels.PATH, path)]
     first = first_waypoint(view, path, backward) if view is not None and path else None
@@ -240,48 +250,65 @@ def choose(
     backward: bool,
     service: ServiceView | None,
     slots: tuple[str, ...],
+    paths: tuple[int | None, ...],
     number: int,
     portable: bool,
+    towards: tuple[Fields, ...] = ({},),
+    plus: int = 0,
 ) -> None:
     """One choice that packets can need: which path of a list, which provider of a service, or both.
 
-    slots: of the service, for packets that enter here. number: of its group. portable: by a hash that every datapath
-    computes alike, without a group.
+    slots: of the service, for packets that enter here. paths: the path of each slot (None: nothing passes), () where
+    nobody can be chosen. number: of its group. portable: by a hash that every datapath computes alike, without a group.
+    towards: the packets it is for, of all that ask for this; plus: more where others of them have rules as well.
     """
     owner = view.owner if view else f"services/{service.key}" if service else BASE
     fields: Fields = {
         "reg2": both(labels.bits(LIST, view.id if view else 0), labels.bits(BACKWARD_REG, int(backward))),
         "reg3": labels.bits(SERVICE, service.id if service else 0),
     }
-    if view is not None and not view.slots and not view.free:
-        rules.add("choose", "exact", owner, (), "reject" if view.on_failure == "reject" else None, **fields)
-        return
-    if service is not None and not service.slots:
-        rules.add("choose", "exact", owner, (), "reject", **fields)  # nobody to choose: the sender is told
+    refused: tuple[tuple[Action, ...], str | None] | None = None
+    if view is not None and not paths and not view.free:
+        refused = (), "reject" if view.on_failure == "reject" else None
+    elif service is not None and not service.slots:
+        refused = (), "reject"  # nobody to choose: the sender is told
+    elif service is None and view is not None and view.free:
+        refused = (), None if view.by_edges and not paths else "copies"
+    if refused is not None:
+        actions, goto = refused
+        for those in towards:
+            rules.add("choose", "exact", owner, actions, goto, plus, **fields, **those)
         return
     after = "commit" if view is None or view.sticky else "copies"
-    if service is None and view is not None and view.free:
-        rules.add("choose", "exact", owner, (), "copies", **fields)
-        return
-    chosen = [_slot(view, backward, service, slots, slot) for slot in range(SLOTS)]
+    chosen = [_slot(view, backward, service, slots, paths, slot) for slot in range(SLOTS)]
     if portable:
-        rules.add("choose", "exact", owner, (Multipath(SLOT),), "slot", **fields)
-        for value, mask, what in _runs(chosen):
-            rules.add("slot", "exact", owner, (what,), after, **fields, reg7=(value, mask))
+        for those in towards:
+            rules.add("choose", "exact", owner, (Multipath(SLOT),), "slot", plus, **fields, **those)
+            for value, mask, what in _runs(chosen):
+                found, then = ((), None) if what is None else ((what,), after)
+                rules.add("slot", "exact", owner, found, then, plus, **fields, **those, reg7=(value, mask))
         return
     onward = resubmit(after)
-    group = Group(group_id(number), "select", tuple(Bucket((what, onward)) for what in chosen))
+    buckets = tuple(Bucket(() if what is None else (what, onward)) for what in chosen)
+    group = Group(group_id(number), "select", buckets)
     rules.group(group, "choose")
-    rules.add("choose", "exact", owner, (ToGroup(group.id),), **fields)
+    for those in towards:
+        rules.add("choose", "exact", owner, (ToGroup(group.id),), None, plus, **fields, **those)
 
 
 def _slot(
-    view: ListView | None, backward: bool, service: ServiceView | None, slots: tuple[str, ...], slot: int
-) -> SetField:
+    view: ListView | None,
+    backward: bool,
+    service: ServiceView | None,
+    slots: tuple[str, ...],
+    paths: tuple[int | None, ...],
+    slot: int,
+) -> SetField | None:
     exit_waypoint = None
     if service is not None:
         exit_waypoint = service.providers[slots[service_slot(slot)]].waypoint
-    return _choice(view, view.slots[slot] if view and view.slots else 0, backward, exit_waypoint)
+    path = paths[slot] if paths else 0
+    return None if path is None else slot_action(view, path, backward, exit_waypoint)
 
 
 def _runs(chosen: list[T]) -> Iterator[tuple[int, int, T]]:
@@ -299,7 +326,8 @@ def affine(rules: Rules, service: ServiceView, slots: tuple[str, ...]) -> None:
     if not slots:
         return
     owner, asked = f"services/{service.key}", labels.bits(SERVICE, service.id)
-    rules.add("pinned-provider", "prefix", owner, (Multipath(SLOT, by_source=True),), "affine", reg3=asked)
+    for table in ("pinned-provider", "left-behind"):
+        rules.add(table, "prefix", owner, (Multipath(SLOT, by_source=True),), "affine", reg3=asked)
     chosen = [service.providers[name].waypoint for name in slots]
     for value, mask, waypoint in _runs(chosen):
         leave = put(labels.EXIT, waypoint), put(labels.WAYPOINT, waypoint), put(SERVICE, 0)
@@ -307,13 +335,14 @@ def affine(rules: Rules, service: ServiceView, slots: tuple[str, ...]) -> None:
 
 
 def forget_providers(rules: Rules, service: ServiceView) -> None:
-    """At an edge: who is no provider of a service any more is not taken again, for connections that remember him."""
-    for waypoint in service.left:
-        rules.add(
-            "pinned-provider",
-            "exact",
-            f"services/{service.key}",
-            goto="choose",
-            reg3=labels.bits(SERVICE, service.id),
-            ct_label=both(labels.bits(labels.CHOSEN_VALID, 1), labels.bits(labels.CHOSEN_EXIT, waypoint)),
-        )
+    """At an edge, for connections that remember him: who is no provider of a service any more is not taken again, and
+    who is elsewhere by now is taken there."""
+    owner, asked = f"services/{service.key}", labels.bits(SERVICE, service.id)
+    for waypoint in (*service.left, *service.moved):
+        remembered = both(labels.bits(labels.CHOSEN_VALID, 1), labels.bits(labels.CHOSEN_EXIT, waypoint))
+        there: tuple[Action, ...] = ()
+        if waypoint in service.moved:
+            now = service.moved[waypoint]
+            there = put(labels.EXIT, now), put(labels.WAYPOINT, now), put(SERVICE, 0)
+        then = "pinned-path" if there else "left-behind"
+        rules.add("pinned-provider", "exact", owner, there, then, reg3=asked, ct_label=remembered)

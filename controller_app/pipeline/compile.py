@@ -11,10 +11,11 @@ from controller_app.model.policy import Policy
 from controller_app.model.position import Diagnostic, PolicyError
 from controller_app.model.topology import Topology
 from controller_app.pipeline.assemble import Assembly
-from controller_app.pipeline.choose import choice_name
+from controller_app.pipeline.choose_between import names
 from controller_app.pipeline.classify import Classification
 from controller_app.pipeline.ids import Numbers
 from controller_app.pipeline.memory import Memory
+from controller_app.pipeline.transit import FIRST_GROUP
 from controller_app.pipeline.world import build_world
 
 
@@ -26,6 +27,7 @@ class Compiled:
     state: FlowState
     allocation: Allocation
     memory: Memory
+    unmet: tuple[Diagnostic, ...] = ()  # what chains require and cannot have now: nothing passes there
 
 
 def compile(
@@ -65,15 +67,14 @@ def compile_next(
     )
     assembly = Assembly(world, objects, memory)
     choices = assembly.classified(classification)
-    names = [choice_name(*choice) for offered in choices.values() for choice in offered if choice[0] or choice[2]]
     numbers = Numbers(made)
-    groups = numbers.assign("groups", names, before.ids.get("groups", {}), limit=1 << 24)
+    groups = numbers.assign("groups", names(choices.values()), before.ids.get("groups", {}), limit=FIRST_GROUP)
     for switch, offered in choices.items():
         assembly.choose(switch, offered, groups)
     made = replace(made, ids={**made.ids, "groups": groups, "ranks": classification.ranks}, next=numbers.next)
     state = {switch: assembly.state(switch) for switch in topology.switches}
     memory.seal()
-    return Compiled(state, made, memory)
+    return Compiled(state, made, memory, world.unmet)
 
 
 def _check_ports(topology: Topology) -> None:

@@ -59,7 +59,9 @@ def document() -> str:
         "",
         "## The label",
         "",
-        f"Between its edges a packet's destination MAC starts with `{labels.PREFIX:02x}:` and says:",
+        f"Between its edges a packet's destination MAC starts with `{labels.PREFIX:02x}:` "
+        f"(`{labels.WRAPPED:02x}:` below a transport's header; `{labels.PREFIX | 0x20:02x}:` and "
+        f"`{labels.WRAPPED | 0x20:02x}:` once it took a detour around a dead link) and says:",
         "",
         "| bits | part | what it says |",
         "|---|---|---|",

@@ -16,7 +16,7 @@ from controller_app.model.policy import Tenant
 from controller_app.pipeline import labels
 from controller_app.pipeline.build import Fields, Rules, put, write
 from controller_app.pipeline.functions import write_in_port_none
-from controller_app.pipeline.labels import IS_LABEL, Label, both
+from controller_app.pipeline.labels import ANY_LABEL, IS_LABEL, Label, both
 from controller_app.pipeline.regions import prefix_of
 from controller_app.pipeline.serving import LEARN
 from controller_app.pipeline.shared import Shared
@@ -42,7 +42,7 @@ def address(world: World, rules: Rules, switch: str, shared: Shared) -> None:
     tenants = dict.fromkeys([*(host.tenant for host in here), *sorted(resumed)])
     # A host's frame leaves this table with a label of ours, whatever it came with; one that is nobody's MAC
     # ends here. (A host's own MAC may look like a label: Mininet draws them at random.)
-    rules.add("addressing", "learn", BASE, eth_dst=IS_LABEL)
+    rules.add("addressing", "learn", BASE, eth_dst=ANY_LABEL)
     for tenant in tenants:
         if tenant in resumed or _routes(world, tenant):
             rules.include(shared.block(_routed, tenant))

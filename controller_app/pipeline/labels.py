@@ -10,6 +10,9 @@ backward  it travels its chain from the end to the start.
 exit      the waypoint where it leaves the network. After the last function of a path that the edges remember,
           and which it takes forward, that function's waypoint instead: from there answers start.
 routed    it goes from one network to another: TTL and MAC addresses change at the exit.
+
+Between two switches the prefix may be `2e`: the packet took a detour around a dead link on its way to this waypoint,
+and takes no other (see `routing.alternates`). At the waypoint's switch it is `0e` again.
 """
 
 from __future__ import annotations
@@ -30,7 +33,11 @@ REMEMBERED = 1 << (PATH.bits - 1)  # set in the ids of paths whose connections t
 IS_LABEL = (PREFIX << 40, 0xFF << 40)  # match: any label
 WRAPPED = 0x1E  # instead of the prefix while a transport's header is on the frame
 IS_WRAPPED = (WRAPPED << 40, 0xFF << 40)
-PREFIXES = (PREFIX, WRAPPED)
+DETOURED = SubField("eth_dst", 45, 1)  # of the prefix, with either one: it took a detour
+_DETOURED, _EITHER = 0x20 << 40, 0xDF << 40
+ANY_LABEL, ANY_WRAPPED = (PREFIX << 40, _EITHER), (WRAPPED << 40, _EITHER)  # detour or not
+LABEL_DETOURED, WRAPPED_DETOURED = ((number << 40 | _DETOURED, 0xFF << 40) for number in (PREFIX, WRAPPED))
+PREFIXES = (PREFIX, WRAPPED, PREFIX | 0x20, WRAPPED | 0x20)
 
 # What an edge remembers of a connection, in ct_label: the choice this edge made for packets that enter here, as it
 # lies in the label; and of the label that packets from the other side came with the path, the way back and its start.
@@ -58,6 +65,11 @@ def bits(field: SubField, value: int) -> tuple[int, int]:
 def block(base: int, size: int) -> tuple[int, int]:
     """(value, mask): the waypoint lies in a block, whose size is a power of two and divides its base."""
     return base << WAYPOINT.offset, (WAYPOINTS - size) << WAYPOINT.offset
+
+
+def exits(base: int, size: int) -> tuple[int, int]:
+    """(value, mask): the exit lies in a block of waypoints."""
+    return base << EXIT.offset, (WAYPOINTS - size) << EXIT.offset
 
 
 def set_prefix(prefix: tuple[int, int]) -> SetField:

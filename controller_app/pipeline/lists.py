@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import NamedTuple
 
 from controller_app.balancing.slots import fill, function_slot
 from controller_app.model.allocation import SLOTS, Allocation
-from controller_app.model.policy import Function, Policy, Tenant
+from controller_app.model.policy import Chain, Function, Policy, Tenant
 from controller_app.modes import MODES
 from controller_app.pipeline import labels
 from controller_app.pipeline.ids import Numbers
@@ -15,21 +15,27 @@ from controller_app.pipeline.views import InstanceView, ListView, left_out
 
 
 class WantedList(NamedTuple):
-    """A list of functions that some chain, return way or insertion asks for."""
+    """A list of functions that some chain, return way or insertion asks for. chain: where edges count, the first that
+    asks for it."""
 
+    key: str
     tenant: str
     through: tuple[str, ...]
     stickiness: str
     transport: str
-
-    @property
-    def key(self) -> str:
-        """The name under which everyone who wants the same shares everything."""
-        return list_key(self.tenant, self.through, self.stickiness, self.transport)
+    chain: Chain | None = None
 
 
-def list_key(tenant: str, through: tuple[str, ...], stickiness: str, transport: str = "mac") -> str:
-    """The name of a list: same functions, stickiness and transport, same list."""
+def list_key(tenant: str, through: tuple[str, ...], chain: Chain) -> str:
+    """The name of a list, under which everyone who wants the same shares everything: same functions, stickiness,
+    transport and spread, same list. What a chain requires is for itself."""
+    by_edges = f"/chain:{chain.name}" if chain.require is not None else ""
+    return _key(tenant, through, chain.stickiness, chain.transport) + by_edges + (
+        "/cost" if chain.spread == "cost" else ""
+    )
+
+
+def _key(tenant: str, through: tuple[str, ...], stickiness: str, transport: str) -> str:
     return f"{tenant}/{'+'.join(through)}/{stickiness}" + ("" if transport == "mac" else f"/{transport}")
 
 
@@ -63,13 +69,10 @@ def wanted_lists(policy: Policy, left_out: Set[tuple[str, str]] = frozenset()) -
 
 def _of_tenant(tenant: Tenant, left_out: Set[tuple[str, str]]) -> Iterator[WantedList]:
     for chain in tenant.chains.values():
-        for piece in pieces(tenant.functions, kept(tenant, chain.through, left_out)):
-            if piece:
-                yield WantedList(tenant.name, piece, chain.stickiness, chain.transport)
-        if isinstance(chain.returns, tuple):
-            for piece in return_pieces(tenant.functions, kept(tenant, chain.returns, left_out)):
-                if piece:
-                    yield WantedList(tenant.name, piece, chain.stickiness, chain.transport)
+        for key, piece in lists_of(tenant, chain, left_out).items():
+            yield WantedList(
+                key, tenant.name, piece, chain.stickiness, chain.transport, chain if chain.by_edges else None
+            )
     inserts = [network.insert for network in tenant.networks.values() if network.insert]
     inserts += [segment.insert for segment in tenant.segments.values() if segment.insert]
     for leaving in inserts:
@@ -77,6 +80,16 @@ def _of_tenant(tenant: Tenant, left_out: Set[tuple[str, str]]) -> Iterator[Wante
         for entering in inserts:
             if leaving != entering:
                 yield insertion_list(tenant.name, leaving, entering)
+
+
+def lists_of(
+    tenant: Tenant, chain: Chain, left_out: Set[tuple[str, str]] = frozenset()
+) -> dict[str, tuple[str, ...]]:
+    """The lists that a chain needs, for either direction, by key. left_out: `World.left_out`."""
+    found = list(pieces(tenant.functions, kept(tenant, chain.through, left_out)))
+    if isinstance(chain.returns, tuple):
+        found += return_pieces(tenant.functions, kept(tenant, chain.returns, left_out))
+    return {list_key(tenant.name, piece, chain): piece for piece in found if piece}
 
 
 def return_pieces(functions: Mapping[str, Function], returns: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -90,7 +103,37 @@ def insertion_list(tenant: str, leaving: tuple[str, ...], entering: tuple[str, .
     """What is inserted where a packet leaves one place, and enters another: the latter's functions reversed,
     without those it met already."""
     through = (*leaving, *(name for name in reversed(entering) if name not in leaving))
-    return WantedList(tenant, through, "connection", "mac")
+    return WantedList(_key(tenant, through, "connection", "mac"), tenant, through, "connection", "mac")
+
+
+class PathNumbers:
+    """The numbers of paths: each stands for one list and one combination of instances."""
+
+    def __init__(self, previous: Allocation, numbers: Numbers) -> None:
+        self._numbers = numbers
+        # every path id that anything holds, so that lists do not get each other's
+        self._held = {key: dict(kept) for key, kept in previous.paths.items()}
+        self._taken = {number for kept in self._held.values() for number in kept.values()}
+
+    def of(self, key: str, sticky: bool, combinations: Iterable[str]) -> dict[str, int]:
+        """The numbers of a list's combinations ("fw1,ids1")."""
+        base = labels.REMEMBERED if sticky else 0
+        found = self._numbers.assign(
+            f"paths/{'remembered' if sticky else 'free'}",
+            combinations,
+            self._held.get(key, {}),
+            first=base + 1,
+            limit=base + labels.REMEMBERED,
+            reserved=self._taken,
+            together=True,
+        )
+        self._taken.update(found.values())
+        self._held[key] = found
+        return found
+
+    def kept(self, keys: Iterable[str]) -> dict[str, dict[str, int]]:
+        """All of these lists, also those that no slot takes just now."""
+        return {key: self._held.get(key, {}) for key in keys}
 
 
 def build_lists(
@@ -99,8 +142,10 @@ def build_lists(
     previous: Allocation,
     slots: dict[str, tuple[str, ...]],
     numbers: Numbers,
-) -> tuple[dict[str, ListView], dict[str, int], dict[str, dict[str, int]]]:
-    """The lists with their paths; their ids; their path ids. `slots` gets the table of every function."""
+    paths_of: PathNumbers,
+) -> tuple[dict[str, ListView], dict[str, int]]:
+    """The lists with their paths, but for those that depend on edges; and their ids. `slots` gets the table of every
+    function."""
     wanted = wanted_lists(policy, left_out(policy, instances))
     ids = numbers.assign("lists", wanted, previous.ids.get("lists", {}), limit=1 << 16)
     for tenant in policy.tenants.values():
@@ -109,9 +154,6 @@ def build_lists(
             usable = instances.get((tenant.name, function.name), ())
             weights = {view.name: function.instances[view.name].weight for view in usable}
             slots[table] = fill(weights, previous.slots.get(table, ())) or slots.get(table, ())
-    # every path id that anything holds, so that lists do not get each other's
-    held = {key: dict(kept) for key, kept in previous.paths.items()}
-    taken = {number for kept in held.values() for number in kept.values()}
     found: dict[str, ListView] = {}
     for key, item in wanted.items():
         functions = policy.tenants[item.tenant].functions
@@ -123,25 +165,14 @@ def build_lists(
         sticky = item.stickiness == "connection"
         paths: dict[int, tuple[InstanceView, ...]] = {}
         chosen: tuple[int, ...] = ()
-        if names and not closing:
+        if names and not closing and item.chain is None:
             usable_by = [{view.name: view for view in instances[item.tenant, name]} for name in names]
             tables = [slots[f"functions/{item.tenant}/{name}"] for name in names]
             combinations = [  # of each slot
                 ",".join(table[function_slot(slot, n)] for n, table in enumerate(tables))
                 for slot in range(SLOTS)
             ]
-            base = labels.REMEMBERED if sticky else 0
-            path_ids = numbers.assign(
-                f"paths/{'remembered' if sticky else 'free'}",
-                combinations,
-                held.get(key, {}),
-                first=base + 1,
-                limit=base + labels.REMEMBERED,
-                reserved=taken,
-                together=True,
-            )
-            taken.update(path_ids.values())
-            held[key] = path_ids
+            path_ids = paths_of.of(key, sticky, combinations)
             paths = {
                 number: tuple(usable_by[n][name] for n, name in enumerate(text.split(",")))
                 for text, number in path_ids.items()
@@ -158,5 +189,7 @@ def build_lists(
             chosen,
             "reject" if closing and functions[closing[0]].on_failure == "reject" else "closed",
             not names and not closing,
+            item.chain,
+            () if closing else tuple(names),
         )
-    return found, ids, {key: held.get(key, {}) for key in wanted}
+    return found, ids

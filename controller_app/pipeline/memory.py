@@ -39,6 +39,10 @@ class Memory:
         found: Part = kept[1]
         return found
 
+    def kept(self, name: Hashable) -> Any:
+        """The part of this name, None where there is none; to be looked at only."""
+        return self._parts.get(name, (None, None))[1]
+
     def following(
         self, name: Hashable, follow: Callable[[Any, Any], Part], make: Callable[[Any], Part], source: object
     ) -> Part:

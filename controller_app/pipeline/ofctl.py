@@ -55,6 +55,7 @@ from controller_app.model.flow import (
     SwitchState,
     ToGroup,
 )
+from controller_app.pipeline.counting import counts
 from controller_app.pipeline.ofctl_names import (
     CT_FLAGS,
     FRAGMENTS,
@@ -98,12 +99,14 @@ _PREFIX_LENGTHS = {
 
 
 def format_flow(flow: Flow, table_name: Mapping[int, str] | None = None) -> str:
-    """One line for `add-flows`. With `table_name` (number -> name) tables are named instead, for people."""
+    """One line for `add-flows`, with the flag that such flows are sent with. With `table_name` (number -> name) tables
+    are named instead, for people."""
     fields = [
         f"cookie={flow.cookie:#x}",
         f"table={_table(flow.table, table_name)}",
         f"priority={flow.priority}",
         *format_match(flow.match),
+        *(["send_flow_rem"] if table_name is None and counts(flow) else ()),
     ]
     return f"{','.join(fields)},actions={format_actions(flow.actions, flow.goto, table_name)}"
 

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from controller_app.model.allocation import Allocation
-from controller_app.model.policy import Chain, Policy
+from controller_app.model.policy import Chain, Instance, Policy
 from controller_app.model.topology import Topology
+from controller_app.pipeline.between import choices, left_out_of
 from controller_app.pipeline.regions import Prefix, Region, prefix_of, regions
-from controller_app.pipeline.views import HostView, InstanceView, ListView, World
+from controller_app.pipeline.views import HostView, InstanceView, ListView, World, pair
 from controller_app.pipeline.world import build_world
+from controller_app.routing.constraints import Between
 
 
 def paths(
@@ -23,6 +25,7 @@ def paths(
     A path that cannot be walked stands under `rejected` with the reason. Taps are not listed as instances.
     """
     world, _ = build_world(policy, topology, allocation or Allocation())
+    judged = choices(world)
     found = []
     for region in regions(world):
         if region.classifier.then.chain is None or (
@@ -35,17 +38,28 @@ def paths(
         ends = _edge_pairs(world, region)
         declared = policy.tenants[region.tenant].chains[region.classifier.then.chain]
         for ingress, egress in ends:
-            found.append(_between(world, region, declared, view, ingress, egress))
+            one = judged.get((view.key, pair(ingress, egress)))
+            if view.by_edges and one is None:
+                continue  # nobody there has anything to send to anybody
+            found.append(_between(world, region, declared, view, ingress, egress, one))
     return {"chains": found}
 
 
 def _between(
-    world: World, region: Region, chain: Chain, view: ListView, ingress: str, egress: str
+    world: World,
+    region: Region,
+    chain: Chain,
+    view: ListView,
+    ingress: str,
+    egress: str,
+    one: Between | None,
 ) -> dict[str, Any]:
+    """one: the choice between these edges, where they count."""
     backward = region.decision.backward
     listed = []
     rejected = []
-    for path, slots in sorted(Counter(view.slots).items(), key=lambda item: (-item[1], item[0])):
+    table = view.slots_between(ingress, egress)
+    for path, slots in sorted(Counter(table).items(), key=lambda item: (-item[1], item[0])):
         steps = [step for step in view.steps(path, backward) if step.mode.on_path]
         names = [step.name for step in steps]
         switches, cost, broken = walk(world, ingress, steps, egress, backward)
@@ -53,11 +67,14 @@ def _between(
             rejected.append({"instances": names, "why": broken})
         else:
             listed.append({"instances": names, "switches": switches, "cost": cost, "slots": slots})
+    if one is not None:
+        used = {tuple(step.name for step in view.paths[path]) for path in table if path}
+        rejected += [{"instances": list(names), "why": why} for names, why in left_out_of(one, used)]
     for name in view.functions:
         usable = {instance.name for instance in world.instances[view.tenant, name]}
         for instance in world.policy.tenants[view.tenant].functions[name].instances.values():
             if instance.name not in usable:
-                rejected.append({"instances": [instance.name], "why": _missing(world, instance.host)})
+                rejected.append({"instances": [instance.name], "why": _missing(world, view.tenant, name, instance)})
     return {
         "name": chain.name,
         "classifier": region.classifier.name,
@@ -70,14 +87,17 @@ def _between(
     }
 
 
-def _missing(world: World, host: str) -> str:
-    """Why an instance on this host takes no slots."""
+def _missing(world: World, tenant: str, function: str, instance: Instance) -> str:
+    """Why an instance takes no slots."""
+    host = instance.host
     found = world.topology.hosts.get(host)
     if found is None:
         return f"there is no host {host}"
     down = [str(end) for end in found.attach.values() if end in world.topology.down]
     if down:
         return f"port {' and '.join(down)} is down"
+    if f"functions/{tenant}/{function}/{instance.name}" in world.topology.unready:
+        return "its health checks fail"
     if {"in", "out"} <= set(found.attach):
         return f"no way to {host} from any switch with hosts, and back"
     return f"{host} has not the arms that its function needs"

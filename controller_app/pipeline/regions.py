@@ -199,7 +199,7 @@ def _of_classifier(
 def _along(tenant: Tenant, chain: Chain | None, piece: tuple[str, ...], backward: bool = False) -> Decision:
     if not piece or chain is None:
         return Decision("allow")
-    return Decision("chain", list_key(tenant.name, piece, chain.stickiness, chain.transport), backward)
+    return Decision("chain", list_key(tenant.name, piece, chain), backward)
 
 
 def _way_back(

@@ -25,12 +25,13 @@ _MOST_REMEMBERED = 512  # waypoints of providers that connections may be remembe
 
 class Built(NamedTuple):
     """The services by their key, with their ids, their addresses as texts, and the waypoints of all their providers,
-    also of those that were."""
+    also of those that were, with the hosts there."""
 
     services: dict[str, ServiceView]
     ids: dict[str, int]
     addresses: dict[str, tuple[str, ...]]
     served: dict[str, tuple[int, ...]]
+    served_by: dict[str, tuple[str, ...]]
     placed: dict[str, object]  # by tenant, the same while its endpoints are where they are, with their labels
 
 
@@ -55,6 +56,7 @@ def build_services(
     )
     found: dict[str, ServiceView] = {}
     served: dict[str, tuple[int, ...]] = {}
+    served_by: dict[str, tuple[str, ...]] = {}
     unready = defaultdict(list)
     for name in topology.unready:
         unready[name.rpartition("/")[0]].append(name)
@@ -83,9 +85,16 @@ def build_services(
                 partial(_Made, source, key, tenant.name, topology, routes, previous),
             )
             found[key] = made.view
-            served[key] = made.served
+            served[key], served_by[key] = made.served, made.served_by
             slots.update(made.tables)
-    return Built(found, ids, given.texts, served, placed)
+    return Built(found, ids, given.texts, served, served_by, placed)
+
+
+def slots_near(memory: Memory, key: str) -> Mapping[str, tuple[str, ...]]:
+    """What a compile made of a service (`tenant/name`) that prefers the near: switch -> the 256 slots of its clients,
+    where these are other ones than the service's."""
+    made: _Made | None = memory.kept(("service", key))
+    return {} if made is None else made.view.near
 
 
 class _Made:
@@ -116,17 +125,24 @@ class _Made:
         table = fill(members, previous.slots.get(name, ()))
         self.tables = {name: table or previous.slots.get(name, ())}
         near = _near(service, key, topology, routes, members, providers, previous, self.tables)
-        now = {provider.waypoint for provider in providers.values()}
-        left = [waypoint for waypoint in previous.served.get(key, ()) if waypoint not in now]
-        left = left[-(_MOST_REMEMBERED - min(len(now), _MOST_REMEMBERED - 1)) :]
-        self.served = (*left, *sorted(now))
-        self.view = ServiceView(key, number, tenant, service, ips, providers, table, near, tuple(left))
+        now = {provider.waypoint: provider.host for provider in providers.values()}
+        at = {provider.host: provider.waypoint for provider in providers.values()}
+        before = previous.served.get(key, ())
+        hosts_before = dict(zip(before, previous.served_by.get(key, ()), strict=False))
+        gone = [waypoint for waypoint in before if waypoint not in now]
+        gone = gone[-(_MOST_REMEMBERED - min(len(now), _MOST_REMEMBERED - 1)) :]
+        every = {**{waypoint: hosts_before.get(waypoint, "") for waypoint in gone}, **dict(sorted(now.items()))}
+        self.served, self.served_by = tuple(every), tuple(every.values())
+        left = tuple(waypoint for waypoint in gone if every[waypoint] not in at)
+        moved = {waypoint: at[every[waypoint]] for waypoint in gone if every[waypoint] in at}
+        self.view = ServiceView(key, number, tenant, service, ips, providers, table, near, left, moved)
 
     def fits(self, source: object, previous: Allocation) -> bool:
         """Whether it would be made again just so."""
         return (
             self._source == source
             and previous.served.get(self._key) == self.served
+            and previous.served_by.get(self._key) == self.served_by
             and all(previous.slots.get(name) == table for name, table in self.tables.items())
         )
 

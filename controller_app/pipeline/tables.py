@@ -12,6 +12,11 @@ from controller_app.pipeline.cookies import METER_MARK
 
 GATEWAY_MAC = 0x0A_00_00_00_00_01  # every gateway and every service answers with it, on every switch
 
+# Of the frames that go through functions to check them: the sender's on the side of the `in` arm, and on the other. No
+# host may send from them. Functions that speak NSH get the frame on a service path that no chain has.
+CHECK_MACS = (0x0A_00_00_00_00_02, 0x0A_00_00_00_00_03)
+CHECK_PATH = 0xFF_FFFF
+
 # --- registers: every bit has a name ---------------------------------------------------------------------
 TENANT = SubField("reg0", 0, 16)  # tenant id, from the port the packet entered by
 ZONE = SubField("reg1", 0, 16)  # conntrack zone of the host port the packet entered, or leaves, by
@@ -73,7 +78,8 @@ TABLES: tuple[Table, ...] = (
         0,
         "Who sent this? Labelled frames from links go on to `transit` (to `unwrap` with a transport's header), from "
         "functions to `branch`; frames of known hosts get their tenant and zone; what hosts forge is dropped; ARP, ND "
-        "and IP of hosts not yet known go to the controller. What matches nothing is not ours: other apps may have it.",
+        "and IP of hosts not yet known go to the controller, and so do frames that went through a function to check "
+        "it. What matches nothing is not ours: other apps may have it.",
         {"in_port", "eth_src", "eth_dst", "eth_type", "vlan_tci", "ipv4_src", "ipv6_src", "arp_spa"},
         {"reg0", "reg1", "reg5", "reg6"},
         "transit unwrap branch addressing flood nsh respond",
@@ -191,7 +197,8 @@ TABLES: tuple[Table, ...] = (
     _table(
         "nsh",
         116,
-        "What comes back from a function that speaks NSH itself, if it decremented the service index.",
+        "What comes back from a function that speaks NSH itself, if it decremented the service index. Frames that went "
+        "through it to check it go to the controller.",
         {"reg6", "nsh_spi", "nsh_si", "eth_type"},
         {"eth_dst", "in_port"},
         "branch unwrap",
@@ -227,7 +234,16 @@ TABLES: tuple[Table, ...] = (
         "A remembered provider is taken again, unless it does not serve any more.",
         {"reg3", "ct_label"},
         {"eth_dst", "reg3", "reg7"},
-        "pinned-path affine choose",
+        "pinned-path left-behind affine choose",
+    ),
+    _table(
+        "left-behind",
+        131,
+        "The remembered provider does not serve any more: TCP is refused, unless it opens a connection. All else is "
+        "chosen anew.",
+        {"reg3", "eth_type", "ip_proto", "tcp_flags"},
+        {"reg7"},
+        "affine choose reject",
     ),
     _table(
         "affine",
@@ -249,8 +265,9 @@ TABLES: tuple[Table, ...] = (
     _table(
         "recalled",
         136,
-        "The remembered path is taken again if the packet's list still has it.",
-        {"reg2", "reg11"},
+        "The remembered path is taken again if the packet's list still has it: where a chain requires something of it, "
+        "between the edges where the packet travels.",
+        {"reg2", "reg6", "reg11", "eth_dst"},
         {"eth_dst"},
         "copies choose",
     ),
@@ -258,8 +275,8 @@ TABLES: tuple[Table, ...] = (
         "choose",
         140,
         "One group per list of functions (and service) picks everything: each slot is a whole path and a "
-        "provider.",
-        {"reg2", "reg3"},
+        "provider. Where edges count, one per switch by which packets leave, known by their label.",
+        {"reg2", "reg3", "reg6", "eth_dst"},
         {"eth_dst", "reg7"},
         "commit copies slot reject",
     ),
@@ -268,7 +285,7 @@ TABLES: tuple[Table, ...] = (
         141,
         "Where switches cannot be trusted to hash alike in both directions, the slot was computed by `choose`; here "
         "it is looked up.",
-        {"reg2", "reg3", "reg7"},
+        {"reg2", "reg3", "reg6", "reg7", "eth_dst"},
         {"eth_dst"},
         "commit copies",
     ),
@@ -340,8 +357,9 @@ TABLES: tuple[Table, ...] = (
     _table(
         "transit",
         160,
-        "Towards the waypoint: one rule for each block of waypoints of another switch. Waypoints of this "
-        "switch are delivered. Where a chain asks for a transport, its header is put on here.",
+        "Towards the waypoint: one rule for each block of waypoints of another switch (two where a detour is among its "
+        "ways), pointing at a fast-failover group where there is more than one way. Waypoints of this switch are "
+        "delivered. Where a chain asks for a transport, its header is put on here.",
         {"eth_dst", "eth_type", "reg5"},
         {"eth_dst", "reg9", "reg10", "vlan_tci", "mpls_label", "nsh_spi", "nsh_si", "nsh_c1"},
         "deliver",
@@ -404,8 +422,8 @@ BY_NAME = {table.name: table for table in TABLES}
 NUMBER = {table.name: table.number for table in TABLES}
 # In these the edge decides where packets go; what the others do counts once packets are sent there.
 DECIDING = frozenset(NUMBER[name] for name in (
-    "admission", "addressing", "branch", "classify", "remember", "pinned-provider", "affine", "pinned-path", "recalled",
-    "choose", "slot"))  # fmt: skip
+    "admission", "addressing", "branch", "classify", "remember", "pinned-provider", "left-behind", "affine",
+    "pinned-path", "recalled", "choose", "slot"))  # fmt: skip
 TABLE_NAMES: dict[int, str] = {table.number: table.name for table in TABLES}
 
 # --- priorities: named bands, the higher wins; nothing of ours is above 60,000 ---------------------------

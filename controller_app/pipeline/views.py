@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from controller_app.model.policy import Policy, Service
+from controller_app.model.policy import Chain, Policy, Service
+from controller_app.model.position import Diagnostic
 from controller_app.model.topology import IPAddress, IPNetwork, Topology
 from controller_app.modes import MODES
 from controller_app.modes.mode import Mode
 from controller_app.pipeline import labels
+from controller_app.routing.alternates import Way
 from controller_app.routing.distances import Routes
 
 
@@ -66,6 +68,11 @@ class InstanceView:
     out: ArmView | None
 
     @property
+    def unready_name(self) -> str:
+        """What it is called in `Topology.unready`."""
+        return f"functions/{self.tenant}/{self.function}/{self.name}"
+
+    @property
     def brings_label(self) -> bool:
         """Whether what comes out of it still has its label."""
         return self.mode.brings_label and self.handover == "label"
@@ -93,6 +100,14 @@ class InstanceView:
         return self.entry(not backward)
 
 
+Pair = tuple[str, str]  # two edges, the one whose name sorts first in front
+
+
+def pair(one: str, other: str) -> Pair:
+    """Two edges, whatever the direction."""
+    return (one, other) if one <= other else (other, one)
+
+
 @dataclass(frozen=True)
 class ListView:
     """A list of functions with its stickiness and transport: every chain and classifier with this list shares
@@ -102,6 +117,11 @@ class ListView:
     order; `slots` says which path each of the 256 slots takes. Where it is empty nobody can be chosen, and
     `on_failure` (closed or reject) says what becomes of the packet. A list of which every function is skipped
     has `free` set.
+
+    Where edges count, `chain` is what asks for that and `slots` is empty: `between` has the slots for each pair of
+    edges, () for those where nothing fits; `ways` says between which edges packets travel: those they leave by, of the
+    edge they enter by and whether that is backward. `usable` are the functions of `paths`; none where one that must
+    not be skipped has no instance.
     """
 
     key: str
@@ -114,6 +134,19 @@ class ListView:
     slots: tuple[int, ...]
     on_failure: str = "closed"
     free: bool = False
+    chain: Chain | None = None
+    usable: tuple[str, ...] = ()
+    between: Mapping[Pair, tuple[int, ...]] = field(default_factory=dict)
+    ways: Mapping[tuple[str, bool], tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def by_edges(self) -> bool:
+        """Whether its slots depend on the edges; not so where nobody can be chosen at all."""
+        return self.chain is not None and bool(self.usable or self.free)
+
+    def slots_between(self, one: str, other: str) -> tuple[int, ...]:
+        """The slots of packets that travel between two edges, in either direction."""
+        return self.between.get(pair(one, other), ()) if self.by_edges else self.slots
 
     @property
     def owner(self) -> str:
@@ -133,7 +166,8 @@ class ListView:
 class ServiceView:
     """A service with its addresses and its providers, by endpoint name: all whose connections are kept. `slots` are
     256 endpoint names; `near` are the slots of switches that prefer other ones. `left` are the waypoints of hosts that
-    are no providers any more, of which connections may still be remembered."""
+    are no providers any more, of which connections may still be remembered; `moved` those of providers that are
+    elsewhere by now, with where that is."""
 
     key: str
     id: int
@@ -144,6 +178,7 @@ class ServiceView:
     slots: tuple[str, ...]
     near: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left: tuple[int, ...] = ()
+    moved: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def affine(self) -> bool:
@@ -188,12 +223,21 @@ class World:
     floods: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by tenant and network: VLAN id
     portable: bool = False  # choose by a hash that every switch has, not by its own
     called: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by list key: services it may lead to
+    ways: Mapping[str, Mapping[str, Way]] = field(default_factory=dict)  # by switch and destination switch
+    way_groups: Mapping[str, int] = field(default_factory=dict)  # by the way's name
     placed: Mapping[str, object] = field(default_factory=dict)  # by tenant: changes with endpoints' places and labels
+    unmet: tuple[Diagnostic, ...] = ()  # what chains require that cannot be had, of the pairs of edges they need
+    checked: tuple[InstanceView, ...] = ()  # all whose health is checked, whether they work or not
 
     @cached_property
     def served(self) -> tuple[InstanceView, ...]:
         """Every instance of every function that can be used."""
         return tuple(instance for group in self.instances.values() for instance in group)
+
+    @cached_property
+    def crossed(self) -> bool:
+        """Whether frames are sent through any function to check it."""
+        return any(not instance.mode.is_host for instance in self.checked)
 
     @cached_property
     def looks_like_label(self) -> bool:

@@ -13,13 +13,15 @@ from controller_app.model.allocation import Allocation
 from controller_app.model.policy import Function, Policy, Tenant
 from controller_app.model.topology import Host, IPAddress, Topology
 from controller_app.modes import MODES
+from controller_app.pipeline.between import spread
 from controller_app.pipeline.called import called
 from controller_app.pipeline.cookies import METER_MARK
 from controller_app.pipeline.ids import Numbers
-from controller_app.pipeline.lists import build_lists, kept, list_key, pieces
+from controller_app.pipeline.lists import PathNumbers, build_lists, kept, list_key, pieces
 from controller_app.pipeline.memory import Memory
 from controller_app.pipeline.services import build_services
 from controller_app.pipeline.tables import ZONES
+from controller_app.pipeline.transit import FIRST_GROUP, SwitchWays
 from controller_app.pipeline.views import ArmView, HostView, InstanceView, ListView, World, left_out
 from controller_app.policy.membership import function_hosts, memberships
 from controller_app.routing.distances import Routes
@@ -46,20 +48,30 @@ def build_world(
     owners = dict(_owners(policy, topology))
     waypoints, blocks = numbers.waypoints(_attached(policy, topology, owners))
     slots = _kept_slots(policy, previous)
-    instances = {
+    there = {
         (tenant.name, function.name): tuple(_instances(tenant.name, function, topology, waypoints))
         for tenant in policy.tenants.values()
         for function in tenant.functions.values()
     }
+    instances = {key: tuple(each for each in found if _works(each, topology)) for key, found in there.items()}
     starts = {
         end.switch
         for (name, _), owner in owners.items()
         if owner.instance is None
         for end in topology.hosts[name].attach.values()
     }
-    routes = memory.part("routes", (topology.switches, topology.links), Routes, topology)
+    routes = memory.following("routes", Routes.following, Routes, topology)
+    routes.prepare(blocks)
+    targets = tuple(switch for switch in blocks if switch in topology.switches)
+    ways = memory.following(
+        "ways",
+        lambda kept, now: kept.following(*now),
+        lambda now: SwitchWays(*now),
+        (topology, routes, targets),
+    )
     instances = _usable(instances, routes, starts)
-    lists, list_ids, paths = build_lists(policy, instances, previous, slots, numbers)
+    paths_of = PathNumbers(previous, numbers)
+    lists, list_ids = build_lists(policy, instances, previous, slots, numbers, paths_of)
     ends = [str(topology.hosts[name].attach[arm]) for name, arm in owners]
     resumed = {
         f"{arm.switch}:{arm.port}|{key}": (arm.waypoint, key) for arm, key in _resumed(policy, lists, instances)
@@ -79,25 +91,16 @@ def build_world(
         "objects": numbered("objects", _objects(policy, topology)),
         "switches": numbered("switches", _numbered_switches(lists, topology), limit=VLANS),
         "floods": numbered("floods", [f"{t.name}/{n}" for t in _flooding(policy) for n in t.networks], limit=VLANS),
+        "ways": numbered("ways", ways.names, first=FIRST_GROUP, limit=1 << 24),
         "meters": numbered("meters", _limited(policy), first=LIMITS_FROM, limit=1 << 16),
     }
-    allocation = Allocation(
-        blocks=blocks,
-        waypoints=waypoints,
-        ids=ids,
-        paths=paths,
-        slots=slots,
-        addresses=built.addresses,
-        served=built.served,
-        next=numbers.next,
-    )
     world = World(
         policy,
         topology,
         routes,
         ids["tenants"],
         hosts,
-        {switch: found for switch, found in blocks.items() if switch in topology.switches},
+        {switch: blocks[switch] for switch in targets},
         lists,
         built.services,
         instances,
@@ -107,7 +110,27 @@ def build_world(
         {(t.name, n): ids["floods"][f"{t.name}/{n}"] for t in _flooding(policy) for n in t.networks},
         portable,
         called(policy, hosts, built.services, left_out(policy, instances)),
+        ways.by_switch,
+        ids["ways"],
         built.placed,
+        checked=tuple(
+            each
+            for (tenant, name), found in there.items()
+            if policy.tenants[tenant].functions[name].health
+            for each in found
+        ),
+    )
+    world = spread(world, paths_of, previous, slots, memory)
+    allocation = Allocation(
+        blocks=blocks,
+        waypoints=waypoints,
+        ids=ids,
+        paths=paths_of.kept(lists),
+        slots=slots,
+        addresses=built.addresses,
+        served=built.served,
+        served_by=built.served_by,
+        next=numbers.next,
     )
     return world, allocation
 
@@ -215,17 +238,24 @@ def _hosts(
         yield view.name, view
 
 
+def _works(instance: InstanceView, topology: Topology) -> bool:
+    """Whether its ports are up, and no check found it out; if not, its slots move. A tap keeps its own, since losing
+    its copies harms nobody."""
+    if not instance.mode.on_path:
+        return True
+    ends = topology.hosts[instance.host].attach.values()
+    return topology.down.isdisjoint(ends) and instance.unready_name not in topology.unready
+
+
 def _instances(
     tenant: str, function: Function, topology: Topology, waypoints: Mapping[str, int]
 ) -> Iterator[InstanceView]:
-    """The instances whose host is there, with the arms its mode needs, and (but for taps) whose ports are up."""
+    """The instances whose host is there, with the arms its mode needs."""
     mode = MODES[function.mode]
     for instance in function.instances.values():
         host = topology.hosts.get(instance.host)
         if host is None or frozenset(host.attach) not in mode.arms:
             continue
-        if mode.on_path and not topology.down.isdisjoint(host.attach.values()):
-            continue  # its slots move; a tap keeps its own, since losing its copies harms nobody
         arms = [arm for name in host.attach if (arm := _arm(host, name, waypoints)) is not None]
         if len(arms) < len(host.attach) or (mode.needs_mac and any(arm.mac is None for arm in arms)):
             continue
@@ -278,7 +308,7 @@ def _resumed(
             first = pieces(tenant.functions, kept(tenant, chain.through, without))[0]
             if chain.stickiness == "connection":
                 for instance in instances.get((tenant.name, classifier.after), ()):
-                    yield instance.into, list_key(tenant.name, first, chain.stickiness, chain.transport)
+                    yield instance.into, list_key(tenant.name, first, chain)
 
 
 def _numbered_switches(lists: Mapping[str, ListView], topology: Topology) -> list[str]:

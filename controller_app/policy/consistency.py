@@ -10,6 +10,7 @@ from controller_app.model.position import Diagnostic, Position
 from controller_app.model.topology import IPAddress
 from controller_app.policy.diagnostics import Findings
 from controller_app.policy.exposure import check_exposure
+from controller_app.policy.function_health import check_probes
 from controller_app.policy.membership import matching, segment_endpoints
 from controller_app.policy.providers import check_providers
 from controller_app.policy.segments import check_selected_segments
@@ -29,6 +30,7 @@ def check_policy(policy: Policy) -> tuple[Diagnostic, ...]:
         check_selected_segments(tenant, findings)
         check_providers(tenant, hosts, findings)
         check_exposure(tenant, findings)
+        check_probes(tenant, findings)
     return tuple(findings.all)
 
 

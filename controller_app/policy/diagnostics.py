@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -55,17 +55,9 @@ def meant(word: str, known: Iterable[str], otherwise: str) -> str:
     return otherwise
 
 
-def schema_problems(
-    document: Document, model: type[BaseModel], error: ValidationError, spoken_of: Collection[Path] = ()
-) -> list[Diagnostic]:
-    """Every problem pydantic found, in the order of the file. A problem that only follows from a value taken
-    out before (`spoken_of`), at its place or in what held it, is left out."""
-    passed_over = {*spoken_of, *(path[:-1] for path in spoken_of)}
-    found = [
-        _one(document, model, details)
-        for details in error.errors(include_url=False)
-        if details["loc"] not in passed_over
-    ]
+def schema_problems(document: Document, model: type[BaseModel], error: ValidationError) -> list[Diagnostic]:
+    """Every problem pydantic found, in the order of the file."""
+    found = [_one(document, model, details) for details in error.errors(include_url=False)]
     return sorted(found, key=lambda item: item.position)
 
 

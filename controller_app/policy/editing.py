@@ -5,6 +5,7 @@ Text in, text out; comments and order stay (see `text_edit`). Whether the result
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,9 @@ from controller_app.policy.values import as_text
 from controller_app.policy.yaml_positions import mapping_document
 
 SECTIONS = ("networks", "endpoints", "services")  # what can be put by itself
+
+_ADDRESS = re.compile(r"\s*(?:\d+(?:\.\d+){3}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)\s*\Z")  # without a prefix length
+_NOTHING = re.compile(r"\s*0+(?:\.0*)?\s*[A-Za-z]*\s*\Z")
 
 
 def cli_policy(tenant: str) -> str:
@@ -56,6 +60,39 @@ def put_object(
     """
     _check_tenant(text, policy, tenant)
     return put(text, policy, (section, name), definition)
+
+
+def check_object(section: str, name: str, definition: Mapping[str, Any]) -> None:
+    """Raises ValueError for what a policy may say and nobody means who writes one object: an address as the subnet of
+    a network, which is that address alone."""
+    subnets = definition.get("subnet") if section == "networks" else None
+    for subnet in subnets if isinstance(subnets, list) else [subnets]:
+        if isinstance(subnet, str) and _ADDRESS.match(subnet):
+            length, alone = (64, 128) if ":" in subnet else (24, 32)
+            raise ValueError(
+                f"the subnet {subnet} of network {name!r} is without a prefix length; write {subnet}/{length}, or "
+                f"{subnet}/{alone} where that one address is meant"
+            )
+
+
+def check_deadline(deadline: str, endpoint: str) -> None:
+    """Raises ValueError for a time to drain that is none."""
+    if _NOTHING.match(deadline):
+        raise ValueError(
+            f"{deadline} is no time to drain: write 1s or more, or no deadline where connections may end by "
+            f"themselves; to end them at once, remove endpoint {endpoint!r}, or the labels it is chosen by"
+        )
+
+
+def label_changes(labels: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, list[str]]:
+    """What changes of labels do to those there are: `set` and `same` as `key=value`, `removed` and `absent` keys."""
+    found: dict[str, list[str]] = {"set": [], "same": [], "removed": [], "absent": []}
+    for key, value in changes.items():
+        if value is None:
+            found["removed" if key in labels else "absent"].append(key)
+        else:
+            found["same" if labels.get(key) == value else "set"].append(f"{key}={value}")
+    return found
 
 
 def remove_object(text: str, policy: str, section: str, name: str) -> str | None:

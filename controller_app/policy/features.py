@@ -19,6 +19,12 @@ def _transport(transport: str, tenant: Tenant) -> bool:
     return any(chain.transport == transport for chain in tenant.chains.values())
 
 
+def _require(word: str, tenant: Tenant) -> bool:
+    asked = [chain.require for chain in tenant.chains.values() if chain.require is not None]
+    return any(getattr(each, word) not in (None, False) for each in asked)
+
+
+_REQUIRED = ("latency", "bandwidth", "within", "avoid", "prefer", "apart", "backup")
 _BASE = frozenset({"transparent", "tap", "mac"})  # the modes and the transport that every version has
 _IN_POLICY: Mapping[str, Callable[[Tenant], bool]] = {
     **{f"{word}-functions": partial(_mode, word) for word in MODES if word not in _BASE},
@@ -27,6 +33,8 @@ _IN_POLICY: Mapping[str, Callable[[Tenant], bool]] = {
     "failure-open": lambda tenant: any(each.on_failure == "open" for each in tenant.functions.values()),
     "failure-reject": lambda tenant: any(each.on_failure == "reject" for each in tenant.functions.values()),
     "return-lists": lambda tenant: any(isinstance(each.returns, tuple) for each in tenant.chains.values()),
+    "spread-cost": lambda tenant: any(each.spread == "cost" for each in tenant.chains.values()),
+    **{f"require-{word}": partial(_require, word) for word in _REQUIRED},
     "flood": lambda tenant: bool(tenant.flood),
     "segments": lambda tenant: bool(tenant.segments),
     "insertion": lambda tenant: any(
@@ -42,11 +50,13 @@ _IN_POLICY: Mapping[str, Callable[[Tenant], bool]] = {
     "service-health": lambda tenant: any(each.health is not None for each in tenant.services.values()),
     "expose": lambda tenant: any(each.expose != "everyone" for each in tenant.services.values()),
     "drain": lambda tenant: any(each.drain for each in tenant.endpoints.values()),
+    "function-health": lambda tenant: any(each.health is not None for each in tenant.functions.values()),
     "selector-functions": lambda tenant: any(each.selector is not None for each in tenant.functions.values()),
     "reject": lambda tenant: any(each.then.action == "reject" for each in tenant.classifiers.values()),
 }
 _IN_TOPOLOGY: Mapping[str, Callable[[Topology], bool]] = {
     "tunnel-links": lambda topology: any(link.kind == "tunnel" for link in topology.links),
+    "switch-labels": lambda topology: any(switch.labels for switch in topology.switches.values()),
     "link-mtu": lambda topology: any(link.mtu is not None for link in topology.links),
     "host-vlans": lambda topology: any(host.vlan is not None for host in topology.hosts.values()),
     "arm-addresses": lambda topology: any(host.out_mac or host.out_ips for host in topology.hosts.values()),

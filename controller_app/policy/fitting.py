@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from controller_app.model.policy import (
     Classifier,
     Endpoint,
@@ -16,8 +18,10 @@ from controller_app.model.policy import (
 from controller_app.model.position import Diagnostic, Position
 from controller_app.model.topology import Host, IPAddress, Topology
 from controller_app.modes import MODES
+from controller_app.policy.by_edges import check_required
 from controller_app.policy.consistency import instance_hosts
 from controller_app.policy.diagnostics import Findings, meant
+from controller_app.policy.function_health import check_asked
 from controller_app.policy.members import Members
 from controller_app.policy.membership import holders, memberships
 from controller_app.policy.placement import check_instance
@@ -27,13 +31,19 @@ from controller_app.policy.segments import check_segments
 from controller_app.policy.wires import check_transports
 
 
-def check_against(policy: Policy, topology: Topology, *, discovering: bool = False) -> tuple[Diagnostic, ...]:
+def check_against(
+    policy: Policy, topology: Topology, *, discovering: bool = False, standing: Collection[Diagnostic] = ()
+) -> tuple[Diagnostic, ...]:
     """Errors and warnings about the policy on this topology.
 
     With `discovering`, hosts the topology does not know may still be learned: they are warnings. What holds
-    whatever the topology (`consistency.check_policy`) is not repeated here.
+    whatever the topology (`consistency.check_policy`) is not repeated here. `standing`: what chains require in vain
+    already, which is no reason to refuse another change.
     """
-    return tuple(_Fitting(policy, topology, discovering).run())
+    found = Findings()
+    found.all += _Fitting(policy, topology, discovering).run()
+    check_required(policy, topology, found, standing)
+    return tuple(found.all)
 
 
 class _Fitting:
@@ -70,6 +80,7 @@ class _Fitting:
             for endpoint in tenant.endpoints.values():
                 self.endpoint(tenant, endpoint)
             check_providers_on(tenant, self.topology, self.members, self.findings)
+            check_asked(tenant, self.topology, self.discovering, self.findings)
             for service in tenant.services.values():
                 self.exposed(tenant, service)
             self.addresses(tenant)

@@ -21,6 +21,7 @@ from controller_app.model.policy import (
     Network,
     Party,
     Policy,
+    Require,
     Segment,
     Selector,
     Service,
@@ -37,8 +38,8 @@ from controller_app.policy.reading import ALL, Checked, check
 from controller_app.policy.references import check_tenant
 from controller_app.policy.schema import ClassifierSpec, PolicyFile
 from controller_app.policy.schema_parties import PartySpec
+from controller_app.policy.schema_services import FunctionHealthSpec, HealthSpec
 from controller_app.policy.source_text import read_file
-from controller_app.policy.unsupported import take_out
 from controller_app.policy.yaml_positions import mapping_document
 from controller_app.policy.yaml_scalars import kind_name
 
@@ -150,8 +151,7 @@ def _read(name: str, text: str, findings: Findings) -> Checked[PolicyFile] | Non
         )
     if unknown:
         return None  # the file says itself that reading on would misread it
-    data, taken = take_out(document, data, findings)
-    return check(document, data, PolicyFile, findings, taken)
+    return check(document, data, PolicyFile, findings)
 
 
 class _Builder:
@@ -282,21 +282,31 @@ def _function(name: str, spec: Any, entry: Entry) -> Function:
         spec.handover,
         spec.on_failure,
         selector,  # what it matches is known when all files are read: see `with_pools`
+        None if spec.health is None else _health(spec.health, entry),
         entry.where,
     )
 
 
+def _health(spec: HealthSpec, entry: Entry) -> Health:
+    probe, hold = spec.probe, spec.hold if isinstance(spec, FunctionHealthSpec) else None
+    where = entry.at("health", "probe")
+    return Health(probe.kind, probe.port, probe.path, spec.interval, spec.misses, hold, where)
+
+
 def _chain(name: str, spec: Any, entry: Entry) -> Chain:
-    return Chain(
-        name, tuple(spec.through), spec.returns, spec.transport, spec.stickiness, spec.spread, entry.where
-    )
+    require = None
+    if spec.require is not None:
+        asked = spec.require
+        at = entry.at("require", key=True)
+        require = Require(
+            asked.latency, asked.bandwidth, asked.within, asked.avoid, asked.prefer, asked.apart, asked.backup, at
+        )
+    through = tuple(spec.through)
+    return Chain(name, through, spec.returns, spec.transport, spec.stickiness, spec.spread, require, entry.where)
 
 
 def _service(name: str, spec: Any, entry: Entry) -> Service:
-    health = None
-    if spec.health is not None:
-        probe, interval, misses = spec.health.probe, spec.health.interval, spec.health.misses
-        health = Health(probe.kind, probe.port, probe.path, interval, misses)
+    health = None if spec.health is None else _health(spec.health, entry)
     expose: str | tuple[Party, ...]
     if isinstance(spec.expose, str):
         expose = spec.expose

@@ -1,4 +1,5 @@
-"""The notations of the life of a provider: how it is checked, how long it drains, how long clients stay with it."""
+"""The notations of the life of a provider or an instance: how it is checked, how long it drains, how long clients stay
+with it, how long it must be well to come back."""
 
 from __future__ import annotations
 
@@ -13,14 +14,19 @@ LONGEST_INTERVAL = 24 * 3600.0
 LONGEST_AFFINITY = 18 * 3600.0  # a flow's time-outs are 16 bits of seconds (OpenFlow 1.3.5, A.3.4.1)
 MAX_PATH = 1000  # bytes, so that the request is one segment on any link
 
+LONGEST_HOLD = 24 * 3600.0
+
 _FORMS = "write tcp/80, http://:80/ready or arp"
+_FUNCTION_FORMS = "write frame, arp, icmp, tcp/80 or http://:80/ready"
+_ASKED = {"service": "provider", "function": "instance"}
 _TCP = re.compile(r"tcp/(\d{1,6})\Z")
 _HTTP = re.compile(r"http://(?P<host>[^/:]*|\[[^]]*\])(?::(?P<port>\d{0,6}))?(?P<path>/.*)?\Z", re.DOTALL)
 _PATH = re.compile(r"/[!-~]*\Z")  # what may stand in a request line (RFC 9112, 3.2): visible ASCII, no blanks
 
 
 class Probe(NamedTuple):
-    """What `probe` says: kind tcp, http or arp; `port` of the first two; `path` of http."""
+    """What `probe` says: kind tcp, http or arp, of functions also icmp or frame; `port` of the first two; `path` of
+    http."""
 
     kind: str
     port: int = 0
@@ -28,30 +34,40 @@ class Probe(NamedTuple):
 
 
 def parse_probe(value: object) -> Probe:
-    """`tcp/80`, `http://:80/ready` or `arp`."""
-    text = text_of(value, "a probe such as tcp/80").strip()
+    """How a service's providers are checked: `tcp/80`, `http://:80/ready` or `arp`."""
+    return _probe(text_of(value, "a probe such as tcp/80").strip(), ("arp",), "service", _FORMS)
+
+
+def parse_function_probe(value: object) -> Probe:
+    """How a function's instances are checked: `frame`, `arp`, `icmp`, `tcp/80` or `http://:80/ready`."""
+    text = text_of(value, "a probe such as frame").strip()
+    return _probe(text, ("arp", "icmp", "frame"), "function", _FUNCTION_FORMS)
+
+
+def _probe(text: str, words: tuple[str, ...], of: str, forms: str) -> Probe:
+    """words: the kinds that are written alone. of: what is checked, for messages."""
     word = text.lower()
-    if word == "arp":
-        return Probe("arp")
+    if word in words:
+        return Probe(word)
     if word in ("tcp", "tcp/"):
         raise wrong(f"the probe {text!r} names no port", "write it: tcp/80")
     found = _TCP.match(word)
     if found:
         return Probe("tcp", _port(found[1]))
     if word.startswith("http:") or word == "http":
-        return _http(text)
+        return _http(text, of, forms)
     if word.startswith("https"):
         raise wrong("https is not spoken by the checks", "write tcp/443 to see whether the port answers")
-    raise wrong(f"{text!r} is not a probe of a service", _FORMS)
+    raise wrong(f"{text!r} is not a probe of a {of}", forms)
 
 
-def _http(text: str) -> Probe:
+def _http(text: str, of: str, forms: str) -> Probe:
     found = _HTTP.match("http" + text[4:])
     if not found:
-        raise wrong(f"{text!r} is not a probe of a service", _FORMS)
+        raise wrong(f"{text!r} is not a probe of a {of}", forms)
     if found["host"]:
         raise wrong(
-            f"{text!r} names a host, and every provider is asked at its own address",
+            f"{text!r} names a host, and every {_ASKED[of]} is asked at its own address",
             f"write http://:{found['port'] or 80}{found['path'] or '/'}",
         )
     path = found["path"] or "/"
@@ -75,12 +91,20 @@ def _port(text: str) -> int:
 
 
 def parse_interval(value: object) -> float:
-    """Seconds between two checks of a provider."""
+    """Seconds between two checks of a provider or an instance."""
     time = parse_duration(value, "1s")
     if time < LEAST_INTERVAL:
         raise wrong(f"{_said(value)} between checks is too short", "write 100ms or more")
     if time > LONGEST_INTERVAL:
         raise wrong(f"{_said(value)} between checks is too long", "write 1d or less")
+    return time
+
+
+def parse_hold(value: object) -> float:
+    """Seconds that an instance must be well until it is back."""
+    time = parse_duration(value, "1s")
+    if time > LONGEST_HOLD:
+        raise wrong(f"{_said(value)} until an instance is back is too long", "write 1d or less")
     return time
 
 

@@ -6,7 +6,7 @@ Its name stays known: what refers to it is not called unknown on top.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -40,13 +40,12 @@ def check(
     data: dict[str, Any],
     model: type[M],
     findings: Findings,
-    spoken_of: Collection[Path] = (),
 ) -> Checked[M] | None:
     """Validate. Problems go to `findings`; None where nothing of the file can be used."""
     try:
         return Checked(document, model.model_validate(data))
     except ValidationError as error:
-        findings.all.extend(schema_problems(document, model, error, spoken_of))
+        findings.all.extend(schema_problems(document, model, error))
         paths = [details["loc"] for details in error.errors(include_url=False, include_context=False)]
     rest, faulty, indices = _without(data, paths)
     try:

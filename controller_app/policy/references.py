@@ -13,6 +13,7 @@ from controller_app.model.topology import IPAddress, IPNetwork
 from controller_app.modes import MODES
 from controller_app.modes.mode import Mode
 from controller_app.policy.branching import check_branches
+from controller_app.policy.by_edges import check_by_edges
 from controller_app.policy.diagnostics import Findings, Path, meant
 from controller_app.policy.entries import Entries, Entry
 from controller_app.policy.reading import ALL
@@ -219,6 +220,7 @@ class _Checker:
         if isinstance(chain.returns, tuple):
             self.functions(entry, "return", chain.returns, "way back")
             self.way_back(entry, chain, chain.returns)
+        check_by_edges(entry, {name: each.value for name, each in self.entries["functions"].items()}, self.findings)
 
     def way_back(self, entry: Entry, chain: Chain, returns: tuple[str, ...]) -> None:
         """Replies are sent to the addresses of translating functions: to the last one of the way there first."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, WrapValidator
+from pydantic import Field, PlainValidator, WithJsonSchema, WrapValidator
 
 from controller_app.model.policy import Selector, Traffic, Verdict
 from controller_app.modes import MODES
@@ -20,14 +20,15 @@ from controller_app.policy.schema_parts import (
     Addresses,
     Either,
     EitherModel,
+    Labels,
     Language,
     Prefix,
     Prefixes,
     one_or_list,
 )
-from controller_app.policy.schema_services import DrainField, ServiceSpec
-from controller_app.policy.selectors_grammar import check_label_key, check_label_value
-from controller_app.policy.values import Label, Name, parse_dscp, parse_limit, parse_traffic, wrong
+from controller_app.policy.schema_require import RequireField
+from controller_app.policy.schema_services import DrainField, FunctionHealthSpec, ServiceSpec
+from controller_app.policy.values import Name, parse_dscp, parse_limit, parse_traffic, wrong
 from controller_app.policy.yaml_scalars import kind_name
 from controller_app.transports import TRANSPORTS
 
@@ -58,20 +59,12 @@ class NetworkSpec(Language):
     insert: Names = Field(default_factory=list)
 
 
-def _check_labels(labels: dict[str, str]) -> dict[str, str]:
-    for key, value in labels.items():
-        problem = check_label_key(key) or check_label_value(value)
-        if problem:
-            raise wrong(f"label {key!r}: {problem}", "rename it")
-    return labels
-
-
 class EndpointSpec(Language):
     """A host's place in a network, with labels."""
 
     host: Name
     network: Name | None = None
-    labels: Annotated[dict[str, Label], AfterValidator(_check_labels)] = Field(default_factory=dict)
+    labels: Labels = Field(default_factory=dict)
     weight: Weight = 1
     drain: DrainField = False
 
@@ -111,6 +104,7 @@ class FunctionSpec(Language):
     mode: ModeWord = "transparent"
     handover: Literal["label", "original"] = "label"
     on_failure: Literal["closed", "open", "reject"] = "closed"
+    health: FunctionHealthSpec | None = None
     if TYPE_CHECKING:
         instances: dict[str, InstanceSpec] | Selector
     else:
@@ -142,7 +136,8 @@ class ChainSpec(Language):
         ] = "symmetric"
     transport: TransportWord = "mac"
     stickiness: Literal["connection", "none"] = "connection"
-    spread: Literal["weight"] = "weight"
+    spread: Literal["weight", "cost"] = "weight"
+    require: RequireField | None = None
 
 
 class SegmentSpec(Language):

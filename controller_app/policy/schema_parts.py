@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    WithJsonSchema,
+)
 from pydantic_core import CoreSchema
 
 from controller_app.model.topology import End, IPAddress, IPNetwork
-from controller_app.policy.values import as_list, parse_address, parse_end, parse_mac, parse_network
+from controller_app.policy.selectors_grammar import check_label_key, check_label_value
+from controller_app.policy.values import Label, as_list, parse_address, parse_end, parse_mac, parse_network, wrong
 
 
 class Language(BaseModel):
@@ -43,9 +53,19 @@ def one_or_list(item: dict[str, Any]) -> tuple[Any, Any]:
     return BeforeValidator(as_list), WithJsonSchema({"anyOf": [item, many]})
 
 
+def check_labels(labels: dict[str, str]) -> dict[str, str]:
+    """Keys and values as selectors can name them."""
+    for key, value in labels.items():
+        problem = check_label_key(key) or check_label_value(value)
+        if problem:
+            raise wrong(f"label {key!r}: {problem}", "rename it")
+    return labels
+
+
 TEXT = {"type": "string"}
 NUMBER_OR_TEXT = {"type": ["string", "integer"]}
 
+Labels = Annotated[dict[str, Label], AfterValidator(check_labels)]
 Address = Annotated[IPAddress, PlainValidator(parse_address), WithJsonSchema(TEXT)]
 Prefix = Annotated[IPNetwork, PlainValidator(parse_network), WithJsonSchema(TEXT)]
 Addresses = Annotated[list[Address], Field(min_length=1), *one_or_list(TEXT)]

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, PlainValidator, WithJsonSchema, WrapValidator
 
 from controller_app.model.policy import ServicePort
-from controller_app.policy.probes import Probe, parse_affinity, parse_drain, parse_interval, parse_probe
+from controller_app.policy.probes import (
+    Probe,
+    parse_affinity,
+    parse_drain,
+    parse_function_probe,
+    parse_hold,
+    parse_interval,
+    parse_probe,
+)
 from controller_app.policy.schema_parties import PartySpec, SelectorField, SourceItem
 from controller_app.policy.schema_parts import Addresses, Either, Language, one_or_list
 from controller_app.policy.values import Name, parse_service_port, wrong
@@ -17,6 +25,7 @@ from controller_app.policy.yaml_scalars import kind_name
 _PORT = {"type": ["string", "integer"], "examples": ["8080:80/tcp"]}
 PortItem = Annotated[ServicePort, PlainValidator(parse_service_port), WithJsonSchema(_PORT)]
 _PROBE = {"type": "string", "examples": ["tcp/80", "http://:80/ready", "arp"]}
+_FUNCTION_PROBE = {"type": "string", "examples": ["frame", "icmp", "arp", "tcp/80", "http://:80/ready"]}
 _INTERVAL = {"type": "string", "examples": ["1s", "200ms"]}
 _AFFINITY = {"type": "string", "examples": ["10m"]}
 _DRAIN = {"anyOf": [{"type": "boolean"}, {"type": "string", "examples": ["10m"]}]}
@@ -32,6 +41,16 @@ class HealthSpec(Language):
         default=1.0, json_schema_extra={"default": "1s"}
     )
     misses: Annotated[int, Field(ge=1, le=1000)] = 3
+
+
+class FunctionHealthSpec(HealthSpec):
+    """How instances of a function are checked: `misses` failures in a row, one every `interval`, and one is out; well
+    for as long as `hold`, and at least as often, and it is back."""
+
+    probe: Annotated[Probe, PlainValidator(parse_function_probe), WithJsonSchema(_FUNCTION_PROBE)]
+    hold: Annotated[float, PlainValidator(parse_hold), WithJsonSchema(_INTERVAL)] = Field(
+        default=1.0, json_schema_extra={"default": "1s"}
+    )
 
 
 def _read_expose(value: object, handler: Callable[[object], list[PartySpec]]) -> str | list[PartySpec]:

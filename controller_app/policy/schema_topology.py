@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema, WrapValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema, WrapValidator
 
 from controller_app.policy.schema_parts import (
     NUMBER_OR_TEXT,
@@ -13,15 +13,25 @@ from controller_app.policy.schema_parts import (
     Addresses,
     Either,
     EndItem,
+    Labels,
     Language,
     Mac,
     Prefixes,
 )
 from controller_app.policy.values import Name, Text, parse_bandwidth, parse_dpid, parse_end, parse_latency, wrong
 
+_PLACES = ("rack", "zone", "region")
+
+
+def _no_places(labels: dict[str, str]) -> dict[str, str]:
+    for key in _PLACES:
+        if key in labels:
+            raise wrong(f"the label {key!r} is the switch's {key}", f"write `{key}` beside `labels`")
+    return labels
+
 
 class SwitchSpec(Language):
-    """A switch by its datapath id, and where it stands."""
+    """A switch by its datapath id, where it stands, and labels that selectors can name."""
 
     dpid: Annotated[int, PlainValidator(parse_dpid), WithJsonSchema(NUMBER_OR_TEXT)]
     rack: Text | None = None
@@ -29,6 +39,7 @@ class SwitchSpec(Language):
     region: Text | None = None
     longitude: Annotated[float, Field(ge=-180, le=180, strict=False)] | None = None
     latitude: Annotated[float, Field(ge=-90, le=90, strict=False)] | None = None
+    labels: Annotated[Labels, AfterValidator(_no_places)] = Field(default_factory=dict)
 
 
 class LinkSpec(Language):

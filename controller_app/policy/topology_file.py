@@ -106,6 +106,7 @@ def _read(document: Document, findings: Findings) -> Draft:
                 item.region,
                 item.longitude,
                 item.latitude,
+                dict(item.labels),
                 document.locate(("switches", name), key=True),
             )
         )

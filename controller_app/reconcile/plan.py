@@ -57,9 +57,12 @@ def plan(
         found_chains, found_services = _affected(policy, touched)
         chains.update(dict.fromkeys(found_chains))
         services.update(dict.fromkeys(found_services))
-    found_chains, found_services = _redefined(before[0], after[0])
-    chains.update(dict.fromkeys(found_chains))
-    services.update(dict.fromkeys(found_services))
+    for found_chains, found_services in (
+        _redefined(before[0], after[0]),
+        _affected(after[0], _rebalanced(before[1], after[1])),
+    ):
+        chains.update(dict.fromkeys(found_chains))
+        services.update(dict.fromkeys(found_services))
     return Plan(counts, tuple(sorted(chains)), tuple(sorted(services)))
 
 
@@ -126,6 +129,15 @@ def _redefined(before: Policy, after: Policy) -> tuple[set[str], set[str]]:
             if old_services.get(service) != new_services.get(service)
         }
     return chains, services
+
+
+def _rebalanced(before: Allocation, after: Allocation) -> set[str]:
+    """The functions and services, `kind/tenant/name`, of whose slots some are another's now."""
+    return {
+        name.partition("@")[0]
+        for name in {*before.slots, *after.slots}
+        if before.slots.get(name) != after.slots.get(name)
+    }
 
 
 def _say(tenant: str, name: str) -> str:

@@ -1,6 +1,7 @@
-"""Checks and drains of service providers at work: what they send and hear through switches, what follows from them.
+"""Checks of service providers and of functions' instances, and drains, at work: what they send and hear through
+switches, what follows from them.
 
-What they find is a set of providers that must not be chosen (`unready`); it goes into the topology that the network is
+What they find is a set of those that must not be chosen (`unready`); it goes into the topology that the network is
 computed with. Nothing is done here with switches themselves: frames to send are answered, packets that came up are
 handed in. No clock: `now` is a monotonic clock in seconds, `wall` the time since 1970.
 """
@@ -14,8 +15,10 @@ from typing import NamedTuple
 from controller_app.discovery.ports import Effect, Notice, PortId, SendFrame
 from controller_app.discovery.refusals import Refused, answer
 from controller_app.health.checks import RATE, Checks, Turn
+from controller_app.health.crossing import crossed
 from controller_app.health.drains import Drains
-from controller_app.health.segments import untag
+from controller_app.health.instances import InstanceState, instance_states, wanted_instances
+from controller_app.health.segments import Segment, hear, untag
 from controller_app.health.states import Findings, ProviderState, provider_states
 from controller_app.health.targets import wanted
 from controller_app.model.policy import Policy
@@ -29,11 +32,11 @@ from controller_app.runtime.conversation import Conversation
 MAX_EVENTS = 1000  # that are remembered
 DRAINED = "the time it had to drain is over"
 
-_SERVICES = KINDS.index("services")
+_CHECKED = frozenset((KINDS.index("services"), KINDS.index("functions")))  # owners of the rules that bring answers up
 
 
 class Event(NamedTuple):
-    """A provider became unready, or serves again; `at` in seconds since 1970."""
+    """A provider became unready, or serves again; an instance is out, or works again; `at` in seconds since 1970."""
 
     at: float
     name: str
@@ -68,7 +71,7 @@ class Checking:
         return self._deadlines(now, wall)
 
     def aim(self, computed: Computed, now: float, wall: float) -> list[Effect]:
-        """Switches are told to hold this: its providers are checked from now on."""
+        """Switches are told to hold this: its providers and instances are checked from now on."""
         effects = self.follow(computed.policy, now, wall)
         topology, addresses = computed.topology, computed.allocation.addresses
         followed = computed.policy, topology.hosts, topology.switches, addresses
@@ -77,18 +80,19 @@ class Checking:
         ):
             return effects
         self._followed = followed
-        found = wanted(computed.policy, topology, addresses)
-        effects += self._checks.aim(found.targets, now)
-        for name, why in found.unchecked.items():
+        providers, instances = wanted(computed.policy, topology, addresses), wanted_instances(computed.policy, topology)
+        effects += self._checks.aim((*providers.targets, *instances.targets), now)
+        unchecked = {**providers.unchecked, **instances.unchecked}
+        for name, why in unchecked.items():
             if name not in self._unchecked:
-                effects.append(Notice(f"{_provider(name)}: {why}"))
-        self._unchecked = found.unchecked
+                effects.append(Notice(f"{called(name)}: {why}"))
+        self._unchecked = unchecked
         demand = self._checks.demand
         if demand > RATE and not self._said_overload:
             effects.append(
                 Notice(
                     f"health checks of {demand:.0f} addresses a second are asked for, and {RATE:.0f} are made: "
-                    "intervals are longer than they say; give services longer ones"
+                    "intervals are longer than they say; give services and functions longer ones"
                 )
             )
         self._said_overload = demand > RATE
@@ -99,25 +103,31 @@ class Checking:
         effects = self._deadlines(now, wall)
         if len(self._checks):
             # Who once held our rules goes on to hold those that matter here while others are being changed.
-            ready = frozenset(
-                name for name, to in switches if to.connected and (to.sync.settled or name in self._ready)
-            )
+            connected = {name: to.sync.settled for name, to in switches if to.connected}
+            settled = frozenset(name for name, is_settled in connected.items() if is_settled)
+            ready = settled | (self._ready & connected.keys())
             if gone := self._ready - ready:
                 self._checks.away(gone)
             self._ready = ready
-            effects += self._checks.tick(now, ready)
+            effects += self._checks.tick(now, ready, settled)
         return effects + self._turned(wall)
 
     def packet(self, dpid: int, packet: PacketIn, now: float, wall: float) -> tuple[bool, list[Effect]]:
         """A frame came up. Answers whether it is of no use to others, and what is to be done."""
-        port = packet.fields.get("in_port")
-        if port is None or TABLE_NAMES.get(packet.table) != "respond" or not is_ours(packet.cookie):
+        port, table = packet.fields.get("in_port"), TABLE_NAMES.get(packet.table)
+        if port is None or table not in ("respond", "admission", "nsh") or not is_ours(packet.cookie):
             return False, []
+        owned = packet.cookie >> 40 & 0xFF in _CHECKED
+        if table != "respond":
+            # what came out of a function: a frame that was sent through it, or looks like one, is nobody else's
+            if not owned or crossed(packet.data) is None:
+                return False, []
+            return True, [*(self._checks.hear(PortId(dpid, port), packet.data) or ()), *self._turned(wall)]
         frame, vlan = untag(packet.data)
         heard = self._checks.hear(PortId(dpid, port), frame)
-        taken = packet.cookie >> 40 & 0xFF == _SERVICES
+        taken = owned
         effects: list[Effect] = list(heard or ())
-        if taken and heard is None and self._rates.allows(PortId(dpid, port), now):
+        if taken and isinstance(hear(frame), Segment) and heard is None and self._rates.allows(PortId(dpid, port), now):
             # of a check that is over, or of nobody's: as any machine does where no connection is
             reset = answer(frame, Refused(), int.from_bytes(frame[6:12], "big"), GATEWAY_MAC, vlan)
             if reset is not None:
@@ -135,6 +145,10 @@ class Checking:
         ended = dict.fromkeys(self._over, DRAINED)
         findings = Findings({**self._checks.failing, **ended}, self._unchecked, self.drains.left(now))
         return provider_states(computed.policy, computed.topology, computed.allocation.addresses, findings)
+
+    def instance_states(self, computed: Computed) -> dict[tuple[str, str, str], InstanceState]:
+        """The state of every instance of every function, by tenant, function and instance."""
+        return instance_states(computed.policy, computed.topology, self._checks.failing, self._unchecked)
 
     # -- inside --------------------------------------------------------------------------------------------
 
@@ -159,12 +173,16 @@ class Checking:
         return effects
 
     def _event(self, turn: Turn, wall: float) -> Notice:
-        text = f"{_provider(turn.name)} " + ("serves again" if turn.ready else "is unready") + f": {turn.reason}"
+        words = {True: "serves again", False: "is unready"}
+        if turn.name.startswith("functions/"):
+            words = {True: "works again", False: "is out"}
+        text = f"{called(turn.name)} {words[turn.ready]}: {turn.reason}"
         self.events.append(Event(wall, turn.name, turn.ready, text))
         return Notice(text)
 
 
-def _provider(name: str) -> str:
-    """A provider as people call it."""
-    _, tenant, service, endpoint = name.split("/")
-    return f"provider {endpoint} of service {service}" + ("" if tenant == "default" else f" of tenant {tenant}")
+def called(name: str) -> str:
+    """A provider or an instance as people call it."""
+    section, tenant, owner, item = name.split("/")
+    what = f"provider {item} of service" if section == "services" else f"instance {item} of function"
+    return f"{what} {owner}" + ("" if tenant == "default" else f" of tenant {tenant}")

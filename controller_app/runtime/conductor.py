@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from controller_app.discovery.discovery import Declared, Discovery
-from controller_app.discovery.hosts import FoundHost
-from controller_app.discovery.merge import Merged, merge
-from controller_app.discovery.ports import Effect, Notice, Port, PortId, Reinject, SendFrame
+from controller_app.discovery.liveness import Liveness
+from controller_app.discovery.merge import LinkState, Merged, merge
+from controller_app.discovery.merge_links import said_of
+from controller_app.discovery.ports import Effect, Port, PortId
 from controller_app.model.allocation import Allocation
-from controller_app.model.flow import Output, SwitchState
+from controller_app.model.flow import SwitchState
 from controller_app.model.policy import Policy
 from controller_app.model.position import Diagnostic, PolicyError
 from controller_app.model.topology import End, Topology
@@ -30,27 +31,31 @@ from controller_app.reconcile.plan import Plan, plan
 from controller_app.runtime.answering import Teller, kind_of
 from controller_app.runtime.checking import Checking
 from controller_app.runtime.computed import Computed
-from controller_app.runtime.conversation import THROUGH_PIPELINE, Conversation
+from controller_app.runtime.conversation import Conversation
+from controller_app.runtime.effects import carry_out
 from controller_app.runtime.expectations import expectations
 from controller_app.runtime.hashing import HashChoice
 from controller_app.runtime.intent import Intent
+from controller_app.runtime.keeping import Keeping
+from controller_app.runtime.link_load import LinkLoad
 from controller_app.runtime.resolving import Resolver, is_question
 from controller_app.runtime.rollout import Rollout
 from controller_app.runtime.service_stats import ServiceStats
-from controller_app.store.interface import Store, StoreError
+from controller_app.runtime.unmet import unmet_now
+from controller_app.store.interface import Store
 from controller_app.verification.verified import Verified
 
 LOG = logging.getLogger(__name__)
 
 PAUSE = 0.02  # seconds that changes are collected before the network is computed anew
 LONGEST_PAUSE = 1.0
-SAVE_INTERVAL = 1.0  # seconds between two writes of the memory
 RETRY = 5.0  # seconds until a network that could not be computed, for a fault of ours, is tried again
 
 
 class Conductor:
     """One controller's work. `discovering`: hosts a policy names may still turn up. Without `symmetric_hash` the
-    switches' own hash is not used, whatever they show of it. `wall` gives seconds since 1970."""
+    switches' own hash is not used, whatever they show of it. `wall` gives seconds since 1970. `utilisation_cost` is
+    the weight of a link's load in its cost, see `LinkLoad`."""
 
     def __init__(
         self,
@@ -63,6 +68,7 @@ class Conductor:
         discovering: bool = False,
         symmetric_hash: bool = True,
         wall: Callable[[], float] | None = None,
+        utilisation_cost: float = 0.0,
     ) -> None:
         """Computes and verifies the first state at once: PolicyError when that fails, so nothing starts with a
         policy that cannot work."""
@@ -75,32 +81,31 @@ class Conductor:
         self._declared = declared
         self._discovering = discovering
         self._discovery = Discovery(key, GATEWAY_MAC, observe_links)
+        self._liveness = Liveness()
         self._conversations: dict[int, Conversation] = {}
         self._rollout = Rollout()
         self.hashing = HashChoice(symmetric_hash)
         self.teller = Teller()
         self.checking = Checking(key, store.drains(), clock(), self._wall())
         self.stats = ServiceStats()
+        self.load = LinkLoad(utilisation_cost)
         self.resolver = Resolver()
         self._listeners: list[Callable[[str, decode.PacketIn], bool]] = []
         self._merged = Merged(declared)
-        self._revision = -1  # of discovery, when it was last looked at
+        self._revision = (-1, -1)  # of discovery and of link costs, when they were last looked at
         self._due: float | None = None
         self._pause = PAUSE
         self._retry: float | None = None
         self._merged_hosts = -1  # revision of the hosts in `topology`
         self._hosts_revision = -1  # of discovery, that what is wanted was computed from
         self._confirmed = -1
-        self._saved_hosts = 0
-        self._save_at = 0.0
-        self._save_problem: str | None = None
+        self._keeping = Keeping(store)
         self._declare(intent.policy, store.allocation())
-        self._discovery.restore(_stored_hosts(store))
+        self._discovery.restore(self._keeping.hosts())
         self._do(self.checking.follow(intent.policy, clock(), self._wall()))
         self._merge()
         self._computed: Computed | None = None
         self._computed = self._first(intent.policy, store.allocation())
-        self._unsaved = True
 
     # -- what can be asked ---------------------------------------------------------------------------------
 
@@ -121,6 +126,20 @@ class Conductor:
         return self._merged.problems
 
     @property
+    def links(self) -> tuple[LinkState, ...]:
+        """Every link, declared or found, used or not; `load` and `discovery.damping` know more of them."""
+        return self._merged.links
+
+    @property
+    def discovery(self) -> Discovery:
+        """What was found; to be looked at only."""
+        return self._discovery
+
+    def now(self) -> float:
+        """The time that discovery counts in."""
+        return self._clock()
+
+    @property
     def conversations(self) -> Mapping[int, Conversation]:
         """By datapath id, every switch that ever connected."""
         return self._conversations
@@ -128,7 +147,7 @@ class Conductor:
     @property
     def ports(self) -> Mapping[int, Mapping[int, Port]]:
         """Every port, by datapath id and number."""
-        return self._discovery.observed().ports
+        return self._discovery.ports
 
     def is_declared(self, host: str) -> bool:
         """Does the topology file name this host?"""
@@ -136,7 +155,7 @@ class Conductor:
 
     def settled(self) -> bool:
         """Is everything that is known computed, and confirmed by every connected switch?"""
-        return self._due is None and self._revision == self._discovery.revision and not self.unconfirmed()
+        return self._due is None and self._revision == self._revisions() and not self.unconfirmed()
 
     def unconfirmed(self) -> list[str]:
         """The connected switches that do not hold yet what they should, with the reason if there is one."""
@@ -165,7 +184,7 @@ class Conductor:
 
     def check(self, intent: Intent) -> tuple[Computed, tuple[Diagnostic, ...]]:
         """What an intent would make of the network as it is, and the warnings. Raises PolicyError."""
-        warnings = intent.check(self.topology, self._discovering)
+        warnings = intent.check(self.topology, self._discovering, self.computed.compiled.unmet)
         return self.compute(intent.policy), warnings
 
     def plan(self, computed: Computed) -> Plan:
@@ -189,7 +208,7 @@ class Conductor:
         """Take another declared topology and intent, as one change; answers the warnings. Raises PolicyError,
         and changes nothing, when they do not fit each other."""
         merged = self._without_unready(merge(declared, self._discovery.observed()))
-        warnings = intent.check(merged.topology, self._discovering)
+        warnings = intent.check(merged.topology, self._discovering, self.computed.compiled.unmet)
         computed = self._compile(intent.policy, merged.topology)
         _, self.verified = computed.verify(self.verified)
         self._declared = declared
@@ -212,7 +231,7 @@ class Conductor:
             conversation = self._conversations[dpid] = Conversation(dpid, DECIDING)
         elif conversation.connected:
             conversation.disconnect(now)
-        self._discovery.connected(dpid, ports, now)
+        self._discovery.connected(dpid, self._liveness.described(dpid, ports), now)
         self._names_may_change()
         conversation.connect(send, now)
         self._after(now, (conversation,))
@@ -238,6 +257,8 @@ class Conductor:
                 self._packet_in(dpid, decode.packet_in(raw), now)
             elif kind == decode.PORT_STATUS:
                 self._port_status(dpid, decode.port_status(raw), now)
+            elif kind == decode.FLOW_REMOVED:
+                self.stats.removed(dpid, decode.flow_removed(raw), now)
             else:
                 conversation.message(raw, now)
         except decode.WireError as error:
@@ -258,16 +279,14 @@ class Conductor:
         talks = ((self.name_of(dpid), conversation) for dpid, conversation in self._conversations.items())
         self._do(self.checking.tick(now, self._wall(), talks))
         self.stats.tick(now, self._conversations, self.computed)
+        self.load.tick(now, self._conversations, self._merged.links, self.ports)
         self._after(now, self._conversations.values())
-        if now >= self._save_at:
-            self._save_at = now + SAVE_INTERVAL
-            try:
-                self.save()
-                self._save_problem = None
-            except StoreError as error:  # tried again the next time; said once
-                if str(error) != self._save_problem:
-                    LOG.error("what was learned is not kept: %s", error)
-                self._save_problem = str(error)
+        self._keeping.tick(now, self.computed.allocation, self._discovery, self.checking.drains)
+
+    def lossy(self) -> None:
+        """Frames of switches were dropped before they came here: what was not heard says nothing."""
+        self.checking.lossy(self._clock())
+        self._discovery.lossy()
 
     def listen(self, listener: Callable[[str, decode.PacketIn], bool]) -> Callable[[], None]:
         """Let someone see each frame that switches send up, before anyone else does; the answer True means
@@ -285,21 +304,17 @@ class Conductor:
 
     def save(self) -> None:
         """Keep what was learned. StoreError when that fails; it is then still to be kept."""
-        if self._unsaved:
-            self.store.save_allocation(self.computed.allocation)
-            self._unsaved = False
-        if self._discovery.hosts_revision != self._saved_hosts:
-            self.store.save_hosts([h.to_json() for h in self._discovery.observed().hosts if not h.declared])
-            self._saved_hosts = self._discovery.hosts_revision
-        if self.checking.drains.unsaved:
-            self.store.save_drains(self.checking.drains.stored())
-            self.checking.drains.unsaved = False
+        self._keeping.save(self.computed.allocation, self._discovery, self.checking.drains)
 
     # -- inside --------------------------------------------------------------------------------------------
 
     def _without_unready(self, merged: Merged) -> Merged:
-        """The network without the providers that checks and drains take out."""
-        return replace(merged, topology=replace(merged.topology, unready=self.checking.unready))
+        """The network without the providers that checks and drains take out, and with what load makes of costs."""
+        links = self.load.costed(merged.links)
+        return replace(merged, topology=replace(merged.topology, links=links, unready=self.checking.unready))
+
+    def _revisions(self) -> tuple[int, int]:
+        return self._discovery.revision, self.load.revision
 
     def _first(self, policy: Policy, allocation: Allocation) -> Computed:
         """The state to start with, verified. Raises PolicyError."""
@@ -342,9 +357,11 @@ class Conductor:
     def _port_status(self, dpid: int, status: decode.PortStatus, now: float) -> None:
         port = status.port
         if status.reason == 1:
-            self._discovery.port_gone(dpid, port.number)
+            self._discovery.port_gone(dpid, port.number, now)
         else:
-            self._discovery.port(dpid, Port(port.number, port.name, port.mac, port.up), now)
+            speed = port.speed * 1e3 or None
+            told = Port(port.number, port.name, port.mac, port.up, speed, port.live)
+            self._discovery.port(dpid, self._liveness.described(dpid, (told,))[0], now)
         self._names_may_change()
 
     def _declare(self, policy: Policy, allocation: Allocation) -> None:
@@ -358,18 +375,17 @@ class Conductor:
             self._declare(self.intent.policy, self.computed.allocation)
 
     def _merge(self) -> None:
-        self._revision = self._discovery.revision
+        self._revision = self._revisions()
         self._merged_hosts = self._discovery.hosts_revision
         merged = self._without_unready(merge(self._declared, self._discovery.observed()))
-        for problem in merged.problems:
-            if problem not in self._merged.problems:
-                self.notices.append(problem)
+        self.notices += [problem for problem in merged.problems if problem not in self._merged.problems]
+        self.notices += said_of(self._merged.links, merged.links)
         self._merged = merged
 
     def _after(self, now: float, touched: Iterable[Conversation] = ()) -> None:
         """What may follow from any event: a new network to compute, confirmed switches, words to say.
         `touched` are the switches it may have changed something for."""
-        changed = self._revision != self._discovery.revision
+        changed = self._revision != self._revisions()
         if (changed or self.checking.unready is not self._merged.topology.unready) and self._due is None:
             self._due = now + self._pause
         if self._retry is not None and now >= self._retry and self._due is None:
@@ -381,6 +397,8 @@ class Conductor:
         for conversation in touched:
             if conversation.sync.settled:
                 self._discovery.ready(conversation.dpid, now)
+            if conversation.started_anew():
+                self._discovery.emptied(conversation.dpid, now)
             for notice in conversation.notices:
                 self.notices.append(f"{self.name_of(conversation.dpid)}: {notice}")
             conversation.notices.clear()
@@ -429,7 +447,7 @@ class Conductor:
 
     def _want(self, computed: Computed) -> None:
         now = self._clock()
-        self._unsaved = self._unsaved or computed.allocation != self.computed.allocation
+        self.notices += unmet_now(self.computed.compiled.unmet, computed.compiled.unmet)
         if computed is not self.computed:
             self._rollout.begin(now)
         self._computed = computed
@@ -457,24 +475,7 @@ class Conductor:
                 LOG.exception("%s could not be told what it is to hold", self.name_of(dpid))
 
     def _do(self, effects: Iterable[Effect]) -> None:
-        """Carry effects out, what goes to one switch in one piece."""
-        out: dict[int, list[bytes]] = {}
-        for effect in effects:
-            match effect:
-                case SendFrame(dpid=dpid, ports=ports, frame=frame):
-                    conversation = self._conversations.get(dpid)
-                    if conversation is not None:
-                        message = conversation.packet_out(None, [Output(port) for port in ports], frame)
-                        out.setdefault(dpid, []).append(message)
-                case Reinject(place=place, frame=frame):
-                    conversation = self._conversations.get(place.dpid)
-                    if conversation is not None:
-                        message = conversation.packet_out(place.port, [THROUGH_PIPELINE], frame)
-                        out.setdefault(place.dpid, []).append(message)
-                case Notice(what=what):
-                    self.notices.append(what)
-        for dpid, messages in out.items():
-            self._conversations[dpid].transmit(b"".join(messages))
+        self.notices += carry_out(effects, self._conversations)
 
 
 def _ends(topology: Topology) -> Iterator[End]:
@@ -483,14 +484,3 @@ def _ends(topology: Topology) -> Iterator[End]:
         yield from (link.a, link.b)
     for host in topology.hosts.values():
         yield from host.attach.values()
-
-
-def _stored_hosts(store: Store) -> list[FoundHost]:
-    """The hosts of an earlier run; what cannot be read is learned again."""
-    found = []
-    for data in store.hosts():
-        try:
-            found.append(FoundHost.from_json(data))
-        except (KeyError, ValueError, TypeError, AttributeError):
-            LOG.warning("a stored host cannot be read and is left out: %r", data)
-    return found

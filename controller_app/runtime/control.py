@@ -70,8 +70,11 @@ class Runtime:
                 discovering=not settings.topology,
                 symmetric_hash=settings.symmetric_hash,
                 wall=time.time,
+                utilisation_cost=settings.utilisation_cost,
             )
-            for warning in intent.check(self._conductor.topology, discovering=not settings.topology):
+            intent.check_required(declared)
+            standing = self._conductor.computed.compiled.unmet  # with hosts of earlier runs: no reason not to start
+            for warning in intent.check(self._conductor.topology, not settings.topology, standing):
                 LOG.warning("%s", warning)
             if dict(intent.stored) != stored:
                 store.save(intent.stored, "start", time.time())
@@ -212,7 +215,7 @@ class Runtime:
         self._ticked = now
         if self._dropped != self._dropped_seen:
             self._dropped_seen = self._dropped
-            self._conductor.checking.lossy(time.monotonic())
+            self._conductor.lossy()
         self._conductor.tick()
         if self._dropped != self._dropped_said and self._queue.qsize() < MAX_WAITING // 2:  # said once a flood
             LOG.warning("%d frames of hosts were dropped: too many at once", self._dropped - self._dropped_said)

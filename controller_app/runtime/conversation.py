@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from controller_app.model.flow import CONTROLLER, Action, Flow, FlowKey, Group, MeterConfig, Output, SwitchState
 from controller_app.openflow import decode, encode
 from controller_app.pipeline.cookies import OURS_COOKIE_MASK, is_our_group, is_our_meter, is_ours
+from controller_app.pipeline.counting import counts
 from controller_app.reconcile import reconciler as rec
 from controller_app.reconcile.changes import (
     Change,
@@ -47,6 +48,8 @@ class Conversation:
         self._xid = _FIRST_XID
         self._audit: _Audit | None = None
         self._change: _OnItsWay | None = None
+        self._had_rules = self._emptied = False
+        self._fresh = True  # it has not told yet what it holds, since it connected
 
     @property
     def connected(self) -> bool:
@@ -62,7 +65,7 @@ class Conversation:
 
     def connect(self, send: Callable[[bytes], None], now: float) -> None:
         """The switch is there; `send` takes whole messages."""
-        self._send = send
+        self._send, self._fresh = send, True
         self._audit = self._change = None
         self._probe = Probe(self._next_xid, self._probe.facts)
         self.transmit(self._probe.start())
@@ -101,6 +104,11 @@ class Conversation:
                 self._passed(self._change, now)
         except decode.WireError as error:
             self.notices.append(f"an unreadable answer: {error}")
+
+    def started_anew(self) -> bool:
+        """Did the switch come back without the rules it had? True once each time."""
+        emptied, self._emptied = self._emptied, False
+        return emptied
 
     def packet(self, packet: decode.PacketIn) -> bool:
         """A frame came up; answers whether it was only an answer to a question of the conversation's own."""
@@ -160,7 +168,7 @@ class Conversation:
     def _passed(self, change: _OnItsWay, now: float) -> None:
         """The switch came to the barrier without an error: the change is complete, or has taken effect."""
         if change.committed:
-            self._change = None
+            self._change, self._had_rules = None, True
             self._step(rec.Confirmed(change.number), now)
             return
         barrier = self._next_xid()
@@ -189,6 +197,8 @@ class Conversation:
         self._audit = None
         self.foreign_flows = audit.foreign_flows
         self.refused.audited(audit.counted)
+        self._emptied = self._fresh and self._had_rules and not audit.flows
+        self._fresh, self._had_rules = False, bool(audit.flows)
         self._step(rec.Found(audit.number, audit.state(), frozenset(audit.foreign)), now)
 
 
@@ -265,7 +275,7 @@ def _message(change: Change, xid: int) -> bytes:
         case PutGroup(group=group, replaces=before):
             return encode.group_mod(encode.GROUP_ADD if before is None else encode.GROUP_MODIFY, group, xid)
         case PutFlow(flow=flow):
-            return encode.flow_mod(encode.ADD, flow, xid)
+            return encode.flow_mod(encode.ADD, flow, xid, encode.SEND_FLOW_REM if counts(flow) else 0)
         case DropFlow(flow=flow):
             # The mask keeps a foreign flow that took the same place meanwhile.
             return encode.flow_mod(encode.DELETE_STRICT, flow, xid, cookie_mask=OURS_COOKIE_MASK)

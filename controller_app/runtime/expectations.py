@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 from controller_app.discovery.discovery import Declared
 from controller_app.discovery.hosts import Expected
+from controller_app.discovery.links import pair
 from controller_app.discovery.merge import place_of, resolve
 from controller_app.discovery.ports import Port, PortId
 from controller_app.model.allocation import Allocation
@@ -46,11 +47,10 @@ def expectations(
             elsewhere.append(host)
         else:
             at.update(dict.fromkeys(places, host))
-    link_ports = frozenset(
-        place
+    links = frozenset(
+        pair(a, b)
         for link in topology.links
-        for end in (link.a, link.b)
-        if (place := place_of(topology, end)) is not None
+        if (a := place_of(topology, link.a)) is not None and (b := place_of(topology, link.b)) is not None
     )
     taken: set[IPAddress] = {ip_address(text) for texts in allocation.addresses.values() for text in texts}
     networks: list[tuple[IPNetwork, IPAddress | None]] = []
@@ -63,7 +63,7 @@ def expectations(
                     gateways = [gateway for gateway in network.gateways if gateway.version == subnet.version]
                     networks.append((subnet, gateways[0] if gateways else None))
     expected = Expected(at, frozenset(deaf), tuple(elsewhere), frozenset(taken), tuple(networks))
-    return Declared(frozenset(host_ports), link_ports, frozenset(quiet), expected, frozenset(arms))
+    return Declared(frozenset(host_ports), links, frozenset(quiet), expected, frozenset(arms))
 
 
 def _speaking(policy: Policy) -> frozenset[str]:

@@ -1,13 +1,25 @@
-"""Questions to a switch for what some of its flows counted, and the answers, in any number of parts."""
+"""Questions to a switch for what its flows or ports counted, and the answers, in any number of parts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 from controller_app.openflow import decode, encode
-from controller_app.openflow.decode import FlowEntry
+from controller_app.openflow.decode import FlowEntry, PortCounters
 
 Take = Callable[[list[FlowEntry] | None], None]
+TakePorts = Callable[[list[PortCounters] | None], None]
+
+
+@dataclass(slots=True)
+class _Question:
+    """How its answer is read, who gets it, and what has come of it."""
+
+    read: Callable[[bytes], list[Any]]
+    take: Callable[[list[Any] | None], None]
+    found: list[Any] = field(default_factory=list)
 
 
 class FlowQuestions:
@@ -15,36 +27,42 @@ class FlowQuestions:
 
     def __init__(self, next_xid: Callable[[], int]) -> None:
         self._next_xid = next_xid
-        self._open: dict[int, tuple[list[FlowEntry], Take]] = {}
+        self._open: dict[int, _Question] = {}
 
     def ask(self, table: int, cookie: int, mask: int, take: Take) -> bytes:
         """The message that asks for a table's flows whose cookie agrees in the bits of the mask. `take` gets them all
         at once; or None, where the switch refuses or is lost."""
         xid = self._next_xid()
-        self._open[xid] = [], take
+        self._open[xid] = _Question(decode.flow_stats, take)
         return encode.flow_stats_request(cookie, mask, xid, table)
+
+    def ask_ports(self, take: TakePorts) -> bytes:
+        """The message that asks for the counters of every port; `take` as with `ask`."""
+        xid = self._next_xid()
+        self._open[xid] = _Question(decode.port_stats, take)
+        return encode.port_stats_request(xid)
 
     def told(self, raw: bytes, xid: int) -> bool:
         """Read a message; answers whether it belonged to a question."""
         if xid not in self._open:
             return False
-        found, take = self._open[xid]
+        question = self._open[xid]
         kind = decode.header(raw).kind
         if kind == decode.MULTIPART_REPLY:
             try:
-                found += decode.flow_stats(raw)
+                question.found += question.read(raw)
             except decode.WireError:
                 del self._open[xid]
-                take(None)
+                question.take(None)
                 raise
             if decode.more_follows(raw):
                 return True
         del self._open[xid]
-        take(found if kind == decode.MULTIPART_REPLY else None)
+        question.take(question.found if kind == decode.MULTIPART_REPLY else None)
         return True
 
     def forget(self) -> None:
         """The switch is gone: nothing comes any more."""
         waiting, self._open = list(self._open.values()), {}
-        for _, take in waiting:
-            take(None)
+        for question in waiting:
+            question.take(None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -10,6 +10,8 @@ from pathlib import Path, PurePath
 from controller_app.model.policy import Policy
 from controller_app.model.position import Diagnostic, PolicyError, Position
 from controller_app.model.topology import Topology
+from controller_app.policy.by_edges import check_required
+from controller_app.policy.diagnostics import Findings
 from controller_app.policy.policy_file import SUFFIXES, check_against, parse_policy
 from controller_app.policy.source_text import read_file
 from controller_app.store.interface import StoredPolicy, digest
@@ -58,13 +60,23 @@ class Intent:
             return build({**self.stored, name: replace(before, text=None)})
         return build({other: policy for other, policy in self.stored.items() if other != name})
 
-    def check(self, topology: Topology, discovering: bool) -> tuple[Diagnostic, ...]:
-        """The warnings about this intent on a topology. Raises PolicyError where it does not fit."""
-        found = check_against(self.policy, topology, discovering=discovering)
+    def check(
+        self, topology: Topology, discovering: bool, standing: Collection[Diagnostic] = ()
+    ) -> tuple[Diagnostic, ...]:
+        """The warnings about this intent on a topology. Raises PolicyError where it does not fit. standing: what chains
+        require in vain already."""
+        found = check_against(self.policy, topology, discovering=discovering, standing=standing)
         errors = [item for item in found if item.severity == "error"]
         if errors:
             raise PolicyError(errors)
         return (*self.warnings, *found)
+
+    def check_required(self, topology: Topology) -> None:
+        """Raises PolicyError where what chains require cannot be had on a topology."""
+        findings = Findings()
+        check_required(self.policy, topology, findings)
+        if findings.errors:
+            raise PolicyError(findings.errors)
 
 
 def source_name(policy: StoredPolicy) -> str | None:

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from controller_app.model.flow import Flow, FlowKey
 from controller_app.pipeline.cookies import KINDS, is_ours
-from controller_app.pipeline.labels import IS_LABEL, IS_WRAPPED
+from controller_app.pipeline.labels import ANY_LABEL, ANY_WRAPPED
 from controller_app.pipeline.tables import GATEWAY_MAC, NUMBER
 
 _VLAN_TYPES, _MPLS_TYPES, _NSH_TYPE = (0x8100, 0x88A8), (0x8847, 0x8848), 0x894F
-_LABELS = (IS_LABEL, IS_WRAPPED)
+_LABELS = (ANY_LABEL, ANY_WRAPPED)
 # Labels of known hosts get no further than `addressing`; what else is dropped there was not forged.
 _TABLES = frozenset((NUMBER["admission"], NUMBER["addressing"]))
 _SOURCES = frozenset(("ipv4_src", "ipv6_src", "arp_spa", "eth_src"))

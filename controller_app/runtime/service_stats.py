@@ -1,7 +1,7 @@
 """What services are used for: asks the switches now and then what their flows counted, and keeps the sums.
 
 Sums live as long as the controller: what a flow had counted before the controller began is taken in at the first
-look; what it counted between the last look and its removal is lost.
+look. What it counted between the last look and its removal is told by the switch when it is removed.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from controller_app.balancing.usage import TABLES, Owners, Provider, Reading, Usage, Used
-from controller_app.openflow.decode import FlowEntry
-from controller_app.pipeline.cookies import KINDS, OURS_COOKIE
+from controller_app.balancing.usage import Ended, Owners, Provider, Reading, Usage, Used
+from controller_app.model.flow import FlowKey
+from controller_app.model.topology import Topology
+from controller_app.openflow.decode import FlowEntry, FlowRemoved
+from controller_app.pipeline.counting import SERVICES, SERVICES_MASK, TABLES
 from controller_app.pipeline.tables import NUMBER
 from controller_app.runtime.computed import Computed
 from controller_app.runtime.conversation import Conversation
@@ -26,19 +28,19 @@ PACE = 1000.0  # flows a second, for switches with very many
 SHORTEST = 0.2  # seconds between two looks, whoever asks
 ANSWER_TIME = 15.0  # seconds after which a switch is asked again
 READ_TIME = 1.0  # seconds that someone who wants to know waits for the switches
-_COOKIE = OURS_COOKIE | KINDS.index("services") << 40
-_MASK = 0xFF << 56 | 0xFF << 40
 
 
 @dataclass
 class _Switch:
-    """Looks at one switch. `waiting`: tables it has not answered for; `since`: when it was asked last."""
+    """Looks at one switch. `waiting`: tables it has not answered for; `since`: when it was asked last; `removed`: flows
+    that were gone since."""
 
     since: float = float("-inf")
     due: float = float("-inf")
     waiting: set[str] = field(default_factory=set)
     failed: bool = False
     found: list[FlowEntry] = field(default_factory=list)
+    removed: set[FlowKey] = field(default_factory=set)
 
 
 class ServiceStats:
@@ -74,7 +76,7 @@ class ServiceStats:
         self.now = now
         if computed is not self._computed:
             self._computed, self._owners = computed, None
-            self._usage.keep(computed.policy)
+            self._usage.keep(computed.policy, _places(computed.topology))
         serving = any(tenant.services for tenant in computed.policy.tenants.values())
         for dpid, conversation in conversations.items():
             if not conversation.connected or not serving:
@@ -88,7 +90,7 @@ class ServiceStats:
         switch = self._switches[dpid] = _Switch(now, float("inf"), set(TABLES))
         conversation.transmit(
             b"".join(
-                conversation.questions.ask(NUMBER[name], _COOKIE, _MASK, self._taker(dpid, switch, name))
+                conversation.questions.ask(NUMBER[name], SERVICES, SERVICES_MASK, self._taker(dpid, switch, name))
                 for name in TABLES
             )
         )
@@ -107,20 +109,43 @@ class ServiceStats:
         """A switch told everything; what it told is counted at the time it was asked."""
         switch.due = switch.since + max(INTERVAL, len(switch.found) / PACE)
         found, switch.found = switch.found, []
-        if switch.failed or self._computed is None or self._switches.get(dpid) is not switch:
+        owners = self._whose()
+        if switch.failed or owners is None or self._switches.get(dpid) is not switch:
             return
-        if self._owners is None:
-            computed = self._computed
-            self._owners = Owners(computed.policy, computed.topology, computed.allocation)
         readings: list[Reading] = []
         for entry in found:
             key, cookie = entry.flow.key, entry.flow.cookie
-            if key is None:
-                continue
-            reading = self._owners.reading(key, cookie, entry.packets, entry.octets, entry.age)
+            reading = None if key is None else owners.reading(key, cookie, entry.packets, entry.octets, entry.age)
             if reading is not None:
                 readings.append(reading)
-        self._usage.read(str(dpid), readings, switch.since)
+        # One that is gone since it was asked may have been read before, or be another in its place already.
+        self._usage.read(str(dpid), readings, switch.since, switch.removed)
+
+    def removed(self, dpid: int, told: FlowRemoved, now: float) -> None:
+        """A switch told of a flow that is gone."""
+        owners = self._whose()
+        if owners is None or told.key is None or told.cookie & SERVICES_MASK != SERVICES:
+            return
+        if dpid in self._switches:
+            self._switches[dpid].removed.add(told.key)
+        final = Ended(told.key, told.packets, told.octets, told.age)
+        whose = owners.reading(told.key, told.cookie, told.packets, told.octets, told.age)
+        self._usage.ended(str(dpid), final, whose, now)
+
+    def _whose(self) -> Owners | None:
+        if self._owners is None and self._computed is not None:
+            computed = self._computed
+            self._owners = Owners(computed.policy, computed.topology, computed.allocation)
+        return self._owners
+
+
+def _places(topology: Topology) -> dict[str, set[str]]:
+    """Host -> the switches it is at, as they are called in the sums."""
+    found = {}
+    for host in topology.hosts.values():
+        switches = (topology.switches.get(end.switch) for end in host.attach.values())
+        found[host.name] = {str(switch.dpid) for switch in switches if switch is not None}
+    return found
 
 
 def read_fresh(runtime: Runtime) -> None:

@@ -6,11 +6,11 @@ kind of packet is inside, which MPLS itself does not say.
 
 from __future__ import annotations
 
-from controller_app.model.flow import Action, Output, PopMpls, PushMpls, SetField
+from controller_app.model.flow import Action, PopMpls, PushMpls, SetField
 from controller_app.pipeline.build import Fields, Rules, resubmit
 from controller_app.pipeline.labels import IS_LABEL, IS_WRAPPED, set_prefix
 from controller_app.pipeline.tables import IP, IPV6
-from controller_app.transports.transport import Target, Transport
+from controller_app.transports.transport import Onward, Target, Transport
 
 MPLS = 0x8847
 FIRST_SEGMENT = 32
@@ -28,11 +28,12 @@ def _put_on(target: Target, eth_type: int) -> tuple[Action, ...]:
     )
 
 
-def _carry(rules: Rules, target: Target, out: int | None) -> None:
+def _carry(rules: Rules, target: Target, out: Onward | None) -> None:
     owner = f"switches/{target.switch}"
     segment: Fields = {"eth_type": MPLS, "mpls_label": FIRST_SEGMENT + target.number, "mpls_bos": 0}
     if out is not None:
-        rules.add("unwrap", "exact", owner, (Output(out),), **segment)
+        for prefix, action in out.wrapped():
+            rules.add("unwrap", "exact", owner, (action,), **segment, eth_dst=prefix)
         return
     rules.add("unwrap", "exact", owner, (PopMpls(MPLS), resubmit("unwrapped")), **segment)
     for eth_type, label in INSIDE.items():

@@ -8,12 +8,12 @@ context, 14 of Ethernet.
 
 from __future__ import annotations
 
-from controller_app.model.flow import Action, DecapNsh, DecNshTtl, EncapNsh, Move, Output, SubField
+from controller_app.model.flow import Action, DecapNsh, DecNshTtl, EncapNsh, Move, SubField
 from controller_app.pipeline import labels
 from controller_app.pipeline.build import Rules, resubmit
-from controller_app.pipeline.labels import IS_LABEL, IS_WRAPPED, set_prefix
+from controller_app.pipeline.labels import ANY_WRAPPED, IS_LABEL, IS_WRAPPED, set_prefix
 from controller_app.pipeline.tables import SAVED_HIGH, SAVED_LOW, SERVICE_INDEX
-from controller_app.transports.transport import Target, Transport
+from controller_app.transports.transport import Onward, Target, Transport
 
 NSH = 0x894F
 DIRECTION_AND_PATH = SubField("eth_dst", labels.BACKWARD.offset, labels.BACKWARD.bits + labels.PATH.bits)
@@ -39,15 +39,18 @@ def _put_on(target: Target, eth_type: int) -> tuple[Action, ...]:
     return (*WRAP, index, *PUT_BACK, set_prefix(IS_WRAPPED))
 
 
-def _carry(rules: Rules, target: Target, out: int | None) -> None:
+def _carry(rules: Rules, target: Target, out: Onward | None) -> None:
     owner = f"switches/{target.switch}"
     for base, size in target.blocks:
-        towards = labels.both(IS_WRAPPED, labels.block(base, size))
+        towards = labels.block(base, size)
         if out is not None:
-            rules.add("unwrap", "exact", owner, (DecNshTtl(), Output(out)), eth_type=NSH, eth_dst=towards)
+            for prefix, action in out.wrapped():
+                to = labels.both(prefix, towards)
+                rules.add("unwrap", "exact", owner, (DecNshTtl(), action), eth_type=NSH, eth_dst=to)
             continue
         actions = (DecNshTtl(), *SAVE, DecapNsh(), resubmit("unwrapped"))
-        rules.add("unwrap", "exact", owner, actions, eth_type=NSH, eth_dst=towards)
+        to = labels.both(ANY_WRAPPED, towards)
+        rules.add("unwrap", "exact", owner, actions, eth_type=NSH, eth_dst=to)
     if out is None:
         # the inner frame has the label of when it was wrapped; the outer one was kept up to date
         rules.add("unwrapped", "rest", owner, (*PUT_BACK, set_prefix(IS_LABEL)), "transit")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from controller_app.model.flow import Action
+from controller_app.pipeline.labels import ANY_WRAPPED, IS_WRAPPED, WRAPPED_DETOURED
 
 if TYPE_CHECKING:
     from controller_app.pipeline.build import Rules
@@ -23,8 +24,25 @@ class Target:
     blocks: Blocks
 
 
-# (rules of a switch, target, out port; None: this switch is the target)
-Carry = Callable[["Rules", Target, int | None], None]
+@dataclass(frozen=True)
+class Onward:
+    """How frames leave a switch towards another: `first`, and `again` those that took a detour already, where that
+    makes a difference."""
+
+    first: Action
+    again: Action | None = None
+
+    def wrapped(self) -> Iterator[tuple[tuple[int, int], Action]]:
+        """The same by what the frames of a transport have in front of the label."""
+        if self.again is None:
+            yield ANY_WRAPPED, self.first
+        else:
+            yield IS_WRAPPED, self.first
+            yield WRAPPED_DETOURED, self.again
+
+
+# (rules of a switch, target, how they leave towards it; None: this switch is the target)
+Carry = Callable[["Rules", Target, Onward | None], None]
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ One tag, 4 bytes. A host's own tag stays behind it.
 
 from __future__ import annotations
 
-from controller_app.model.flow import Action, Output, PopVlan, PushVlan, SetField
+from controller_app.model.flow import Action, PopVlan, PushVlan, SetField
 from controller_app.pipeline.build import Rules
 from controller_app.pipeline.labels import IS_LABEL, IS_WRAPPED, set_prefix
-from controller_app.transports.transport import Target, Transport
+from controller_app.transports.transport import Onward, Target, Transport
 
 _PRESENT = 0x1000  # of vlan_tci: there is a tag
 
@@ -22,13 +22,14 @@ def _put_on(target: Target, eth_type: int) -> tuple[Action, ...]:
     )
 
 
-def _carry(rules: Rules, target: Target, out: int | None) -> None:
+def _carry(rules: Rules, target: Target, out: Onward | None) -> None:
     tagged = (_PRESENT | target.number, 0x1FFF)
     owner = f"switches/{target.switch}"
     if out is None:
         rules.add("unwrap", "exact", owner, (PopVlan(), set_prefix(IS_LABEL)), "transit", vlan_tci=tagged)
     else:
-        rules.add("unwrap", "exact", owner, (Output(out),), vlan_tci=tagged)
+        for prefix, action in out.wrapped():
+            rules.add("unwrap", "exact", owner, (action,), vlan_tci=tagged, eth_dst=prefix)
 
 
 TRANSPORT = Transport(

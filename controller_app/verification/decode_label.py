@@ -15,7 +15,7 @@ from typing import Any
 from controller_app.model.allocation import Allocation
 from controller_app.model.policy import Policy, Tenant
 from controller_app.model.topology import Topology
-from controller_app.pipeline.labels import PREFIX, WRAPPED, Label
+from controller_app.pipeline.labels import PREFIX, PREFIXES, WRAPPED, Label
 from controller_app.pipeline.lists import list_key, pieces
 from controller_app.pipeline.views import InstanceView, ListView
 from controller_app.pipeline.world import build_world
@@ -106,11 +106,7 @@ def _chains(tenant: Tenant, view: ListView) -> tuple[str, ...]:
     found = []
     for chain in tenant.chains.values():
         ways = [chain.through, *([chain.returns] if isinstance(chain.returns, tuple) else [])]
-        keys = {
-            list_key(tenant.name, piece, chain.stickiness, chain.transport)
-            for way in ways
-            for piece in pieces(tenant.functions, way)
-        }
+        keys = {list_key(tenant.name, piece, chain) for way in ways for piece in pieces(tenant.functions, way)}
         if view.key in keys:
             found.append(chain.name)
     return tuple(found)
@@ -172,7 +168,7 @@ def _find(frame: bytes) -> _Found | None:
     """A frame's label, what carries it, what that says, and the IP packet with its ether type in front."""
     if len(frame) < 14:
         return None
-    label, wrapped = _label(frame), frame[0] == WRAPPED
+    label, wrapped = _label(frame), bool(frame[0] & WRAPPED & ~PREFIX)
     kind, at = int.from_bytes(frame[12:14], "big"), 14
     if kind == NSH:
         return _in_nsh(frame[at:], label)
@@ -188,8 +184,8 @@ def _find(frame: bytes) -> _Found | None:
 
 
 def _label(frame: bytes) -> Label | None:
-    """The label in a destination MAC, whichever of its two prefixes it has."""
-    if len(frame) < 6 or frame[0] not in (PREFIX, WRAPPED):
+    """The label in a destination MAC, whichever of its prefixes it has."""
+    if len(frame) < 6 or frame[0] not in PREFIXES:
         return None
     return Label.read(int.from_bytes(bytes((PREFIX,)) + frame[1:6], "big"))
 

@@ -56,7 +56,7 @@ class Journey:
     it should not be, and was not followed further. `unsure`: nothing says its further way. `branched`: a classifier
     for what comes out of a function took it elsewhere; `forgetful`: and that to a chain of stickiness none, from or
     through functions that lose labels, so that its receiver is chosen by the hash alone. `legs`: what was wanted of
-    each of the packets that it was, one more with each translation."""
+    each of the packets that it was, one more with each translation. `began`: the hops before the chain it is on now."""
 
     wanted: Expectation
     frame: Packet
@@ -69,6 +69,7 @@ class Journey:
     unsure: bool = False
     branched: bool = False
     forgetful: bool = False
+    began: int = 0
     legs: list[Expectation] = field(default_factory=list)
 
 
@@ -166,6 +167,7 @@ class Guide:
                 journey.frame = _marked(journey.frame, journey.wanted)
         else:
             journey.branched = True
+            journey.began = visit.hop
             remembered = branch.chain is None or branch.chain.stickiness == "connection"
             losing = self.losing(member.tenant).intersection((member.function, *branch.functions))
             journey.forgetful |= not remembered and bool(losing)

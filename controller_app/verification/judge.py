@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from controller_app.verification.evaluate import Expectation
 from controller_app.verification.journey import Guide, Journey, Member, differences, members_of
 from controller_app.verification.packet import Packet, describe, mac_text
+from controller_app.verification.required import Required
 from controller_app.verification.rulings import is_fragment, is_icmp_error
 from controller_app.verification.walk import Fate, Walk
 from controller_app.verification.wrapping import wrapped
@@ -61,12 +63,14 @@ class Judge(Guide):
         if journey.wanted.conflict:
             names = " and ".join(classifier.name for classifier in journey.wanted.conflict)
             return [*found, f"nothing says which of the classifiers {names} comes first after {journey.met[-1]}"]
+        if self._hopeless(journey, main) or self._unknown(journey, sent, main):
+            return [*found, *journey.problems]
         if journey.wanted.refused:
             why = f"{_refusal(journey.wanted)} after {journey.met[-1]}"
             found += [f"{why}, and {fate.host} receives it" for fate in delivered]
             found += _unanswered(journey.wanted, sent, walk)
         elif delivered:
-            found += self._ending(journey, main)
+            found += self._ending(journey, main) or self._unmet(journey, sent, walk, main)
         elif not journey.over and (journey.wanted.targets or journey.problems):
             found.append(f"nobody receives it: {main.reason or main.kind}")
         return [*found, *journey.problems, *(() if journey.strayed else self._copies(journey, walk))]
@@ -85,6 +89,39 @@ class Judge(Guide):
             found.append(f"it meets {', '.join(journey.met) or 'no function'} and should meet "
                          f"{', '.join((*journey.met, *missed))}")
         return found
+
+    @cached_property
+    def _required(self) -> Required:
+        return Required(self.evaluator.policy, self.topology)
+
+    def _unmet(self, journey: Journey, sent: Packet, walk: Walk, fate: Fate) -> list[str]:
+        """What a chain requires that the way of a delivered packet does not meet. What was translated on its way began
+        as another packet, and nobody remembers the way of an error."""
+        wanted = journey.wanted
+        if wanted.chain is None or not wanted.chain.by_edges or len(journey.legs) > 1 or journey.strayed:
+            return []
+        if is_icmp_error(sent) and self.losing(wanted.tenant).intersection(journey.met):
+            return []
+        taps = [str(tapped.host) for tapped in walk.of("tapped")]
+        backward = bool(wanted.reversed)
+        return list(self._required.problems(wanted.tenant, wanted.chain, backward, fate, journey.began, taps))
+
+    def _hopeless(self, journey: Journey, fate: Fate) -> bool:
+        """Whether it was rightly dropped: no instances meet what its chain requires on its way."""
+        wanted = journey.wanted
+        hops = fate.hops[journey.began :]
+        if fate.kind != "dropped" or wanted.chain is None or len(hops) != 1 or len(journey.legs) > 1:
+            return False
+        ends = {end.switch for target in wanted.targets for end in self.topology.hosts[target.host].attach.values()}
+        functions = wanted.order[::-1] if wanted.reversed else wanted.order
+        return self._required.hopeless(wanted.tenant, wanted.chain, functions, hops[0].switch, ends)
+
+    def _unknown(self, journey: Journey, sent: Packet, fate: Fate) -> bool:
+        """Whether it is an error that may end behind a function which took its label: between which edges it travels
+        is not known any more, and its chain requires something of that."""
+        chain, met = journey.wanted.chain, journey.met[-1:]
+        return (fate.kind == "dropped" and is_icmp_error(sent) and chain is not None and chain.require is not None
+                and bool(self.losing(journey.wanted.tenant).intersection(met)))
 
     def _copies(self, journey: Journey, walk: Walk) -> Iterator[str]:
         tapped = walk.of("tapped")

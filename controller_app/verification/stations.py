@@ -61,7 +61,7 @@ def stations(policy: Policy, topology: Topology) -> tuple[Station, ...]:
         if name not in playing and host.attach:
             found.append(_station(host, next(iter(host.attach)), member.tenant, member.network, ""))
     for tenant in policy.tenants.values():
-        for function, _, host in _placed(tenant, topology):
+        for function, _, host in placed(tenant, topology):
             if modes()[function.mode].is_host:
                 for arm in host.attach:
                     network = _network_of(tenant, host.arm_ips(arm))
@@ -95,8 +95,8 @@ def own_nets(host: Host) -> list[IPNetwork]:
 def usable_functions(policy: Policy, topology: Topology) -> Mapping[tuple[str, str], bool]:
     """(tenant, function) -> whether one of its instances can be gone through.
 
-    Its ports work (a tap's need not: losing copies harms nobody), what its mode needs is known of its host, and
-    it is not in a part of the network that no host sends to, or that nothing comes back from.
+    Its ports work (a tap's need not: losing copies harms nobody), no health check found it out, what its mode needs is
+    known of its host, and it is not in a part of the network that no host sends to, or that nothing comes back from.
     """
     parts: dict[str, int] = {}
     for number, switches in enumerate(nx.connected_components(topology.graph)):
@@ -105,8 +105,9 @@ def usable_functions(policy: Policy, topology: Topology) -> Mapping[tuple[str, s
     for tenant in policy.tenants.values():
         for function in tenant.functions.values():
             every[tenant.name, function.name] = []
-        for function, _, host in _placed(tenant, topology):
-            if _works(function, host, topology):
+        for function, instance, host in placed(tenant, topology):
+            unready = f"functions/{tenant.name}/{function.name}/{instance.name}" in topology.unready
+            if works(function, host, topology) and not (unready and modes()[function.mode].on_path):
                 ends = [end for arm, end in sorted(host.attach.items())]
                 every[tenant.name, function.name].append((parts[ends[0].switch], parts[ends[-1].switch]))
     starts = {parts[station.end.switch] for station in stations(policy, topology) if station.end.switch in parts}
@@ -118,7 +119,8 @@ def usable_functions(policy: Policy, topology: Topology) -> Mapping[tuple[str, s
     return {key: any(into in ahead and out in behind for into, out in found) for key, found in every.items()}
 
 
-def _works(function: Function, host: Host, topology: Topology) -> bool:
+def works(function: Function, host: Host, topology: Topology) -> bool:
+    """Whether an instance on this host can be gone through: its ports work, and what its mode needs is known."""
     mode = modes()[function.mode]
     if frozenset(host.attach) not in mode.arms:
         return False
@@ -132,7 +134,7 @@ def _works(function: Function, host: Host, topology: Topology) -> bool:
     return not mode.on_path or topology.down.isdisjoint(host.attach.values())
 
 
-def _placed(tenant: Tenant, topology: Topology) -> Iterator[tuple[Function, Instance, Host]]:
+def placed(tenant: Tenant, topology: Topology) -> Iterator[tuple[Function, Instance, Host]]:
     """The instances whose host is there."""
     for function in tenant.functions.values():
         for instance in function.instances.values():

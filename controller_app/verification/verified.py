@@ -49,6 +49,7 @@ class Verified:
             _ground(self.network.topology) == _ground(topology)
             and before.keys() == tenants.keys()
             and all(_working(before[name]) == _working(tenants[name]) for name in tenants)
+            and all(_weighed(before[name]) == _weighed(tenants[name]) for name in tenants)
             and self.evaluator.working == evaluator.working
             and self.evaluator.stations == evaluator.stations
             and all(self.evaluator.areas(name) == evaluator.areas(name) for name in tenants)
@@ -64,6 +65,13 @@ def _working(tenant: Tenant) -> tuple[object, ...]:
     """How a tenant's functions work, whoever their instances are, and what becomes of what no classifier names."""
     functions = {name: replace(function, instances={}, selector=None) for name, function in tenant.functions.items()}
     return tenant.default_allow, functions
+
+
+def _weighed(tenant: Tenant) -> tuple[object, ...]:
+    """What the instances of a chain with requirements are chosen by, for one pair of edges with a view to others."""
+    if not any(chain.by_edges for chain in tenant.chains.values()):
+        return ()
+    return tenant.chains, tenant.functions, tenant.endpoints, tenant.classifiers
 
 
 class _Touched:
@@ -91,8 +99,9 @@ class _Touched:
             self._of_services(name, before.evaluator, evaluator)
             self._of_endpoints(before.policy.tenants[name], policy.tenants[name])
         for name in before.network.topology.unready ^ topology.unready:
-            _, tenant, *rest = name.split("/")
-            self._providers.add((tenant, rest[0]))
+            kind, tenant, named, _ = name.split("/")
+            if kind == "services":  # which functions work is of the ground, and who is an instance is seen in the rules
+                self._providers.add((tenant, named))
         self._asked: dict[Question, bool] = {}
 
     def by(self, seen: Evidence) -> bool:

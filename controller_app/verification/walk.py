@@ -11,7 +11,7 @@ function sends on has a hash of its own.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -50,6 +50,15 @@ class Network:
 
     _indexes: dict[str, FlowIndex] = field(default_factory=dict, compare=False)
     _parts: dict[tuple[str, int], tuple[int, ...] | None] = field(default_factory=dict, compare=False)
+
+    def without(self, ends: Iterable[End]) -> Network:
+        """The same with ports that do not work, such as the ends of links that failed: what switches do by themselves
+        when nobody tells them anything."""
+        return replace(self, down=self.down.union(ends))
+
+    def is_up(self, place: End) -> bool:
+        """Whether a port works: a cable does with both of its ends."""
+        return {place, self.peers.get(place, place)}.isdisjoint(self.down | self.topology.down)
 
     def index(self, switch: str) -> FlowIndex:
         """The flows of a switch, ready for look-ups."""
@@ -299,7 +308,7 @@ class _Run:
         run = SwitchRun(switch, network.index(switch), state or SwitchState(),
                         self._connections, "" if network.one_datapath else switch, self._choose,
                         self._spread, lambda: iter(network.ports.get(switch, ())),
-                        lambda port: End(switch, port) not in network.down, network.witness)
+                        lambda port: network.is_up(End(switch, port)), network.witness)
         results = run.run(arrival.packet, in_port)
         self._connections = run.connections
         onward = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ WEB, OTHER, DNS = 8080, 9090, 53  # ports of service `app`: 80/tcp, 81/tcp and 5
 UNHEARD, UNHEARD_UDP = 7070, 54  # ports of it whose targets nobody listens on
 ADDRESSES = {"c1": ("10.1.0.11", "fd01::11"), "c2": ("10.1.0.12", "fd01::12"), "g1": ("10.3.0.11", "fd04::11")}
 AT_ONCE = 1.0  # seconds
+TOLD = 1.0  # seconds after which Open vSwitch knows of packets: its datapath tells it twice a second
 PAUSE = 0.2  # seconds between two requests on a connection that goes on
 
 Check = Callable[..., bool]
@@ -195,6 +197,15 @@ class Bench:
         with urllib.request.urlopen(f"{ControllerProcess.url}/api/v1/services", timeout=10) as reply:
             found = json.load(reply)["services"]
         return next(item for item in found if (item["tenant"], item["name"]) == (tenant, name))
+
+    def counted(self, name: str, tenant: str = "red") -> dict[str, tuple[int, int | None]]:
+        """Of each provider of a service, how many connections it was given and how many are left, as switches know by
+        now."""
+        time.sleep(TOLD)
+        with urllib.request.urlopen(
+            f"{ControllerProcess.url}/api/v1/services/{name}?tenant={tenant}", timeout=10
+        ) as reply:
+            return {item["endpoint"]: (item["opened"], item["left"]) for item in json.load(reply)["providers"]}
 
     def address(self, name: str) -> str:
         """The service's IPv4 address."""

@@ -32,6 +32,7 @@ from mininet_scenarios.services.bench import (
 ROUNDS = 20
 DRAIN = 5.0  # seconds
 SOON = 6.0  # seconds in which the connections of a dead provider end, and flows move
+QUICKLY = 2.0  # seconds in which connections are reset once the controller ends them
 
 
 def labels(bench: Bench) -> None:
@@ -136,10 +137,17 @@ def draining(bench: Bench) -> None:
     time.sleep(1.0)
     well = talk.well(mine, began)
     check("its connections go on meanwhile", well, len(mine), bool(mine) and well == len(mine))
+    before = bench.counted("app")
     check("when its time is over its connections are reset", *_ends_after(talk, mine, began + DRAIN))
     when = min((talk.errors()[port].at - began for port in mine & talk.errors().keys()), default=0.0)
     check("seconds after it was told to", f"{when:.1f}", f"{DRAIN:g} or more", when >= DRAIN - 1)
+    last = max((talk.errors()[port].at - began for port in mine & talk.errors().keys()), default=99.0)
+    check("until the last was", f"{last:.1f}", f"{DRAIN + QUICKLY:g} at most", last <= DRAIN + QUICKLY)
     check("its state then", bench.states("app")["p2"], "unready")
+    after = bench.counted("app")
+    check("it was given, and has left", after["p2"], (before["p2"][0], 0))
+    for name in _without("p2"):
+        check(f"{name} was given, and has left", after[name], before[name])
     _unbroken(check, "meanwhile", [(talk, others)], began)
     check("and new connections", who(bench.browse("c1", number=32)), "p1, p3, p4")
     talk.end()
@@ -173,6 +181,7 @@ def dead(bench: Bench, what: str, name: str) -> None:
     flow = bench.talk("c2", to, DNS, protocol="udp") if hangs else None
     victim = _most(talk if flow is None else flow)
     mine, theirs = talk.of(victim), talk.of(*_without(victim))
+    had = bench.counted(name)
     died = bench.lab.now()
     if hangs:
         bench.web[victim].hang()
@@ -184,6 +193,9 @@ def dead(bench: Bench, what: str, name: str) -> None:
     last = max((talk.errors()[port].at - died for port in mine & talk.errors().keys()), default=99.0)
     check("seconds until the last was", f"{last:.1f}", f"{SOON:g} at most", bool(mine) and last <= SOON)
     _unbroken(check, "meanwhile", [(talk, theirs)], died)
+    has = bench.counted(name)
+    for each in RED:
+        check(f"{each} has left", has[each][1], 0 if each == victim else had[each][1])
     if flow is not None:
         _moves(check, flow, victim)
         flow.end()

@@ -149,7 +149,8 @@ class PlainController:
                     dpid = int.from_bytes(message[8:16], "big")
                     connection.sendall(encode.port_desc_request(3))
                 elif message[1] == decode.MULTIPART_REPLY and message[4:8] == b"\0\0\0\3" and dpid is not None:
-                    ports = [Port(p.number, p.name, p.mac, p.up) for p in decode.port_desc(message)]
+                    described = decode.port_desc(message)
+                    ports = [Port(p.number, p.name, p.mac, p.up, p.speed * 1e3 or None, p.live) for p in described]
                     self._queue.put(self._connected(dpid, ports, connection))
                 elif dpid is not None:
                     self._queue.put(lambda d=dpid, m=message: self.conductor.message(d, m))  # type: ignore[misc]

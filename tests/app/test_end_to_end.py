@@ -154,6 +154,7 @@ def test_plan_apply_delete_and_restart(
     assert plan["affected"]["chains"] == ["inspect"]
     done = controller.ctl("apply", str(without), "--name", "campus")
     assert done["confirmed"]
+    assert done["connected"] == len(examples.network().switches)
     assert done["changes"] == plan["changes"]
     trace = controller.ctl("trace", "--from", "h1", "--to", "100.1.1.3", "--dport", "8080")
     assert (trace["verdict"], trace["functions"]) == ("delivered", [])

@@ -6,7 +6,7 @@ import pytest
 
 from controller_app.model.flow import Flow, Output, match
 from controller_app.pipeline.cookies import cookie
-from controller_app.pipeline.labels import IS_LABEL, IS_WRAPPED
+from controller_app.pipeline.labels import ANY_LABEL, ANY_WRAPPED
 from controller_app.pipeline.tables import ARP, GATEWAY_MAC, IP, NUMBER
 from controller_app.runtime.refused import Place, Refused, reason
 
@@ -20,8 +20,8 @@ def drop(owner: int = BASE, **fields: object) -> Flow:
 @pytest.mark.parametrize(
     ("flow", "wanted"),
     [
-        (drop(eth_dst=IS_LABEL), Place(None, "label")),
-        (drop(eth_dst=IS_WRAPPED), Place(None, "label")),
+        (drop(eth_dst=ANY_LABEL), Place(None, "label")),
+        (drop(eth_dst=ANY_WRAPPED), Place(None, "label")),
         (drop(eth_src=GATEWAY_MAC), Place(None, "gateway")),
         (drop(eth_type=0x894F), Place(None, "nsh")),
         (drop(eth_type=0x8847), Place(None, "mpls")),
@@ -32,12 +32,12 @@ def drop(owner: int = BASE, **fields: object) -> Flow:
         (drop(FUNCTION, in_port=4), Place(4, "function")),
         (drop(in_port=1, eth_type=IP), Place(1, "stray")),
         # and what refuses nothing
-        (drop(0x1234, eth_dst=IS_LABEL), None),
+        (drop(0x1234, eth_dst=ANY_LABEL), None),
         (Flow(NUMBER["admission"], 1, (), (Output(2),), cookie=BASE), None),
         (Flow(NUMBER["admission"], 1, (), goto=NUMBER["transit"], cookie=BASE), None),
         (Flow(NUMBER["addressing"], 1, (), cookie=BASE), None),
-        (Flow(NUMBER["addressing"], 1, match(eth_dst=IS_LABEL), cookie=BASE), Place(None, "label")),
-        (Flow(NUMBER["deliver"], 1, match(eth_dst=IS_LABEL), cookie=BASE), None),
+        (Flow(NUMBER["addressing"], 1, match(eth_dst=ANY_LABEL), cookie=BASE), Place(None, "label")),
+        (Flow(NUMBER["deliver"], 1, match(eth_dst=ANY_LABEL), cookie=BASE), None),
     ],
 )
 def test_a_flow_says_what_it_refuses(flow: Flow, wanted: Place | None) -> None:
@@ -46,7 +46,7 @@ def test_a_flow_says_what_it_refuses(flow: Flow, wanted: Place | None) -> None:
 
 def test_counts_go_on_when_counters_begin_anew() -> None:
     refused = Refused()
-    forged, label = drop(HOST, in_port=3, eth_type=IP), drop(eth_dst=IS_LABEL)
+    forged, label = drop(HOST, in_port=3, eth_type=IP), drop(eth_dst=ANY_LABEL)
     refused.audited([(forged, 5), (label, 0)])
     refused.audited([(forged, 7), (label, 2)])
     assert (refused.at(3), refused.at(4)) == (7, 0)

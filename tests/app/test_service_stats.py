@@ -12,6 +12,7 @@ from typing import Any
 import bed
 import dummy_ovs as dummy
 import examples
+import pytest
 from plain_controller import PlainController
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
@@ -19,6 +20,9 @@ from scapy.layers.l2 import Ether
 from controller_app.api import service_metrics, service_views
 from controller_app.balancing.usage import Provider, Used
 from controller_app.cli.live import provider_cell
+from controller_app.pipeline.counting import TABLES
+from controller_app.pipeline.tables import NUMBER
+from controller_app.runtime import service_stats
 from controller_app.runtime.conversation import Conversation
 from controller_app.runtime.flow_questions import FlowQuestions
 
@@ -35,6 +39,7 @@ services:
   app: {network: vips, ip: 100.1.1.3, selector: tier=web, ports: [8080:80/tcp]}
 """
 WEB1 = Provider("default", "app", "web1")
+TOLD = 0.7  # seconds after which ovs-vswitchd knows of packets: its datapath tells it twice a second
 GATEWAY = "0a:00:00:00:00:01"
 
 
@@ -49,14 +54,13 @@ def server(sport: int, flags: str, port: int = 80, size: int = 0, seq: int = 0, 
 
 
 def used(controller: PlainController, opened: int) -> Used:
-    """The sums once there are so many connections and nothing is added any more: the datapath tells ovs-vswitchd of
-    packets twice a second."""
+    """The sums once there are so many connections and nothing is added any more."""
     found = Used()
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         before = found
         controller.do(controller.conductor.stats.read_now)
-        time.sleep(0.7)
+        time.sleep(TOLD)
         controller.wait(lambda c: not c.stats.reading)
         found = controller.do(lambda: controller.conductor.stats.of(WEB1))
         if found.opened == opened and (found.packets_in, found.packets_out) == (before.packets_in, before.packets_out):
@@ -95,6 +99,72 @@ def test_connections_packets_and_bytes_of_a_provider(dummy_ovs: dummy.DummyOvs) 
         controller.wait_switches(4)
         assert network.send("h1", client(40010, "S")).hosts() == {"w1"}
         assert used(controller, 5).packets_in == 11
+
+
+def sums(controller: PlainController, opened: int, seconds: float = 10) -> Used:
+    """The sums once there are so many connections, of what was told without being asked."""
+    controller.wait(lambda c: c.stats.of(WEB1).opened >= opened, seconds)
+    time.sleep(0.5)
+    return controller.do(lambda: controller.conductor.stats.of(WEB1))
+
+
+def test_what_a_flow_counted_to_its_end(dummy_ovs: dummy.DummyOvs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asks any more: what counts is told when the provider leaves, comes back and leaves, and when others delete
+    flows, which are there again soon."""
+    network = bed.Bed(dummy_ovs, examples.network(), examples.policy())
+    with PlainController(examples.network(), NETWORKS) as controller:
+        for number in range(4):
+            dummy_ovs.set_controller(f"b{number}", "127.0.0.1", controller.port)
+        controller.wait_switches(4)
+        talks = [Talk(network, 40001 + number) for number in range(9)]
+        talks[0].play(BEGIN)
+        assert used(controller, 1).left == 1
+        sent, received = BEGIN.count(">"), BEGIN.count("<")
+        monkeypatch.setattr(service_stats, "INTERVAL", 1e6)
+        controller.do(controller.conductor.stats.read_now)
+        controller.wait(lambda c: not c.stats.reading)
+        for talk in talks[1:3]:
+            talk.play(BEGIN)
+        flagged = [line for line in dummy_ovs.ofctl("dump-flows", "b3").splitlines() if "send_flow_rem" in line]
+        assert {int(line.partition("table=")[2].partition(",")[0]) for line in flagged} == {
+            NUMBER[name] for name in TABLES}
+        assert all("cookie=0xc50108" in line for line in flagged)
+        left = NETWORKS.replace("labels: {tier: web}", "labels: {tier: old}")
+        time.sleep(TOLD)
+        controller.do(lambda: adopt(controller, left))
+        controller.wait_switches(4)
+        found = sums(controller, 3)
+        assert (found.opened, found.packets_in, found.packets_out, found.left) == (3, 3 * sent, 3 * received, 0)
+        for count, talk in enumerate(talks[3:5], 4):  # there and gone between two looks, none of which saw it
+            controller.do(lambda: adopt(controller, NETWORKS))
+            controller.wait_switches(4)
+            talk.play(BEGIN)
+            time.sleep(TOLD)
+            controller.do(lambda: adopt(controller, left))
+            controller.wait_switches(4)
+            found = sums(controller, count)
+            assert (found.opened, found.packets_in, found.left) == (count, count * sent, 0)
+        controller.do(lambda: adopt(controller, NETWORKS))
+        controller.wait_switches(4)
+        talks[5].play(BEGIN)
+        time.sleep(TOLD)
+        controller.do(controller.conductor.stats.read_now)
+        controller.wait(lambda c: c.stats.of(WEB1).opened == 6)
+        talks[6].play(BEGIN)
+        time.sleep(TOLD)
+        (bridge,) = (network.bridges[end.switch] for end in network.topology.hosts["w1"].attach.values())
+        dummy_ovs.ofctl("del-flows", bridge, f"table={NUMBER['served']}")
+        found = sums(controller, 7)
+        assert (found.opened, found.packets_in) == (7, 6 * sent), "the others go on"
+        assert found.left == 2, "they still are its connections"
+        monkeypatch.undo()
+        controller.wait(lambda c: len(dummy_ovs.ofctl("dump-flows", bridge, "table=178").splitlines()) > 3, 60)
+        talks[7].play(BEGIN)
+        assert used(controller, 8).left == 3
+        switch = controller.conductor.conversations[4]
+        changes, audits = switch.sent_changes, switch.sync.number
+        controller.wait(lambda c: switch.sync.number > audits and switch.sync.in_sync, 30)
+        assert switch.sent_changes == changes, "an audit finds what was sent"
 
 
 @dataclass
@@ -190,6 +260,47 @@ def test_connections_that_are_left(dummy_ovs: dummy.DummyOvs) -> None:
         talks[1].play(ENDS["the server closes first"])
         assert used(controller, 5 * len(ENDS) + 3).left == 0
         assert controller.do(lambda: shown(controller))[0][0]["reason"].startswith("0 left; ")
+
+
+def test_what_is_left_of_an_ended_provider_is_reset_and_counted_nowhere(dummy_ovs: dummy.DummyOvs) -> None:
+    both = NETWORKS.replace("labels: {tier: none}", "labels: {tier: web}")
+    web3 = WEB1._replace(endpoint="web3")
+    network = bed.Bed(dummy_ovs, examples.network(), examples.policy())
+    with PlainController(examples.network(), both) as controller:
+        for number in range(4):
+            dummy_ovs.set_controller(f"b{number}", "127.0.0.1", controller.port)
+        controller.wait_switches(4)
+        at = {sport: next(iter(network.send("h1", client(sport, "S")).hosts())) for sport in range(40101, 40117)}
+        mine = [sport for sport, host in at.items() if host == "w1"]
+        others = len(at) - len(mine)
+        assert mine
+        assert others
+        used(controller, len(mine))
+        alone = both.replace("w1, network: servers, labels: {tier: web}", "w1, network: servers")
+        controller.do(lambda: adopt(controller, alone))
+        controller.wait_switches(4)
+        for port in network.ports.values():
+            dummy_ovs.sent(port, 0)
+        for sport in mine:
+            dummy_ovs.receive(network.ports["h1", ""], client(sport, "PA", 100, seq=7, ack=4321))
+        resets = {}
+        deadline = time.monotonic() + 3
+        while len(resets) < len(mine) and time.monotonic() < deadline:
+            for frame in map(Ether, dummy_ovs.sent(network.ports["h1", ""], 1, 0.5)):
+                if TCP in frame:
+                    resets[frame[TCP].dport] = frame
+        assert sorted(resets) == mine
+        for frame in resets.values():
+            assert (frame[IP].src, frame[TCP].sport, frame[TCP].flags, frame[TCP].seq) == ("100.1.1.3", 8080, "R", 4321)
+        for host in ("w1", "w3"):
+            assert not [frame for frame in dummy_ovs.sent(network.ports[host, ""], 0) if TCP in Ether(frame)]
+        time.sleep(TOLD)
+        controller.do(controller.conductor.stats.read_now)
+        controller.wait(lambda c: not c.stats.reading)
+        told = controller.do(lambda: controller.conductor.stats.all())
+        assert (told[WEB1].opened, told[WEB1].left) == (len(mine), 0)
+        assert (told[web3].opened, told[web3].left) == (others, others)
+        assert told[web3].packets_in == others
 
 
 def shown(controller: PlainController) -> tuple[list[dict[str, Any]], str, dict[str, Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import examples
 import pytest
 import service_examples
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controller_app.balancing.usage import (
     CLIENT_ANSWER,
@@ -14,6 +16,7 @@ from controller_app.balancing.usage import (
     OPENED,
     PROVIDER_FIN,
     PROVIDER_RESET,
+    Ended,
     Owners,
     Provider,
     Reading,
@@ -158,11 +161,128 @@ def test_errors_do_not_last() -> None:
     assert usage.of(WEB).left == 0, "conntrack does not know it any more"
 
 
+def final(reading: Reading) -> Ended:
+    return Ended(reading.key, reading.packets, reading.octets, reading.age)
+
+
+def test_what_a_flow_counted_to_its_end() -> None:
+    usage = Usage()
+    usage.read("1", [reading("translate", 10, 60), reading("served", 4, 60, said=OPENED)], 100)
+    for each in (reading("translate", 17, 64), reading("served", 6, 64, said=OPENED)):
+        usage.ended("1", final(each), each, 104)
+    assert (usage.of(WEB).packets_in, usage.of(WEB).bytes_in, usage.of(WEB).opened) == (17, 1700, 6)
+    assert (usage.of(WEB).last, usage.of(WEB).left) == (104, 0)
+    unread = reading("translate", 3, 1)
+    usage.ended("1", final(unread), unread, 104.5)
+    assert usage.of(WEB).packets_in == 20
+    usage.read("1", [reading("translate", 2, 0.2)], 105)
+    assert usage.of(WEB).packets_in == 22
+    nobodys = reading("translate", 9, 1, key="unknown")
+    usage.ended("1", final(nobodys), None, 106)
+    assert usage.of(WEB).packets_in == 22
+
+
+def test_an_end_counts_for_whom_the_flow_was_read() -> None:
+    """The numbers that it was made with may be another's by now, or nobody's."""
+    usage = Usage()
+    usage.read("1", [reading("translate", 10, 60), reading("translate", 5, 60, key="b")], 100)
+    usage.ended("1", final(reading("translate", 12, 62)), reading("translate", 12, 62, OTHER), 102)
+    usage.ended("1", final(reading("translate", 6, 62, key="b")), None, 102)
+    assert (usage.of(WEB).packets_in, usage.of(OTHER).packets_in) == (18, 0)
+
+
+def test_an_end_that_is_told_late() -> None:
+    """Others of the same match were read meanwhile: with less on them, and with more, which is only known by then."""
+    usage = Usage()
+    usage.read("1", [reading("translate", 10, 60)], 100)
+    usage.read("1", [reading("translate", 4, 2)], 105)
+    usage.ended("1", final(reading("translate", 12, 67)), reading("translate", 12, 67), 107)
+    assert usage.of(WEB).packets_in == 16
+    usage.read("1", [], 110)
+    usage.read("1", [reading("translate", 30, 2)], 115)
+    usage.ended("1", final(reading("translate", 5, 13)), reading("translate", 5, 13), 116)
+    assert usage.of(WEB).packets_in == 12 + 5 + 30
+
+
+def test_what_is_left_is_that_of_the_flows_that_are_there() -> None:
+    usage = Usage()
+    usage.read("1", [reading("translate", 9, 50), *ends(opened=5, provider_fin=1)], 100)
+    usage.read("2", ends(opened=2), 100)
+    assert usage.of(WEB).left == 6
+    opened, fins = ends(52, opened=8, provider_fin=2)
+    usage.ended("1", final(opened), opened, 102)
+    assert usage.of(WEB).left == 9, "another one still tells of them: one flow of many was deleted"
+    usage.ended("1", final(fins), fins, 102)
+    assert (usage.of(WEB).opened, usage.of(WEB).left) == (10, 2)
+    usage.ended("1", final(reading("translate", 9, 52)), None, 102)
+    # it was away in between, and nobody has said so yet: what is left is left of those of now
+    usage.read("1", [reading("translate", 9, 5), *ends(5, opened=9, provider_fin=2)], 110)
+    assert usage.of(WEB).left == 9
+    usage.read("1", [reading("translate", 9, 1), *ends(1, opened=1, provider_fin=0)], 115)
+    assert usage.of(WEB).left == 3
+    for late in ends(9, opened=9, provider_fin=2):
+        usage.ended("1", final(late), late, 116)
+    assert usage.of(WEB).left == 3
+
+
+def test_nothing_is_left_where_the_host_is_no_more() -> None:
+    usage = Usage()
+    usage.read("1", ends(opened=5), 100)
+    usage.read("2", ends(opened=2), 100)
+    usage.keep(examples.policy(), {"w1": {"2", "3"}})
+    assert (usage.of(WEB).opened, usage.of(WEB).left) == (7, 2)
+    usage.keep(examples.policy(), {})
+    assert usage.of(WEB).left == 0
+
+
+STEPS = st.sampled_from(["count", "add", "replace", "delete", "ask", "answer", "tell"])
+
+
+@given(st.lists(st.tuples(STEPS, st.integers(1, 20)), max_size=40))
+def test_nothing_is_lost_or_counted_twice(steps: list[tuple[str, int]]) -> None:
+    """A flow comes, counts and goes as it likes; answers and ends are on their way while it does."""
+    usage, now = Usage(), 1000.0
+    total = count = 0
+    added: float | None = None
+    told: list[tuple[float, int]] = []  # when it was added, how much it had counted: of ends that are on their way
+    asked: tuple[float, list[Reading], set[str]] | None = None
+    steps = [*steps, *([("delete", 1), ("answer", 1)] if len(steps) % 2 else [("answer", 1)]),
+             *[("tell", 1)] * 40, ("ask", 1), ("answer", 1)]  # fmt: skip
+    for step, number in steps:
+        now += 0.01 + number / 10
+        match step:
+            case "count" if added is not None:
+                count, total = count + number, total + number
+            case "add" if added is None:
+                added, count = now, 0
+            case "replace" if added is not None:
+                added = now
+            case "delete" if added is not None:
+                told.append((added, count))
+                added = None
+            case "ask" if asked is None:
+                held = [] if added is None else [reading("translate", count, now - added, key="it")]
+                asked = now, held, set()
+            case "answer" if asked is not None:
+                since, held, removed = asked
+                usage.read("1", held, since, removed)
+                asked = None
+            case "tell" if told:
+                when, counted = told.pop(0)
+                end = reading("translate", counted, now - when, key="it")
+                usage.ended("1", final(end), end, now)
+                if asked is not None:
+                    asked[2].add("it")
+    assert usage.of(WEB).packets_in == total
+
+
 def test_what_the_policy_has_no_more_is_forgotten() -> None:
     usage = Usage()
     usage.read("1", [reading("translate", 1, 1), reading("translate", 2, 1, OTHER, "x")], 10)
     without = examples.policy(text=examples.POLICY.replace("web1", "web7"))
-    usage.keep(without)
+    usage.keep(without, {"w2": {"1"}})
+    assert list(usage.all()) == [OTHER]
+    usage.ended("1", final(reading("translate", 5, 2)), None, 11)
     assert list(usage.all()) == [OTHER]
 
 

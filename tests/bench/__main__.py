@@ -21,15 +21,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import report, rules, service_speed, services, slots, speed
+from bench import paths, repair, report, rules, service_speed, services, slots, speed
 from bench.report import Line
 
 ROOT = Path(__file__).parents[2]
 LABS = {  # module and function of each: imported where they run, since Mininet is needed for some
     "megaflows": ("bench.megaflows", "lines"),
     "throughput": ("bench.throughput", "lines"),
+    "failover": ("bench.failover", "lines"),
     "churn": ("bench.service_labs", "churn"),
     "ovn": ("bench.service_labs", "beside_ovn"),
+    "function_health": ("bench.function_health", "lines"),
 }
 
 
@@ -67,7 +69,9 @@ def _measures(out: Path) -> dict[str, Callable[[], Iterator[Line]]]:
         "slots": slots.lines,
         "rules": rules.lines,
         "speed": speed.lines,
+        "repair": repair.lines,
         "services": _services,
+        "paths": paths.lines,
     }
 
 
@@ -76,7 +80,10 @@ def _services() -> Iterator[Line]:
     yield from service_speed.lines()
 
 
-ORDER = ("rules", "megaflows", "throughput", "slots", "speed", "services", "churn", "ovn")  # of the table
+ORDER = (  # of the table
+    "rules", "megaflows", "throughput", "failover", "repair", "slots", "speed", "paths", "services", "churn", "ovn",
+    "function_health",
+)
 
 
 def main() -> None:

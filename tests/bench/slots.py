@@ -58,6 +58,7 @@ def choices(state: FlowState, allocation: Allocation) -> Choices:
         (switch, group.id): [paths[_path(bucket)] for bucket in group.buckets]
         for switch, held in state.items()
         for group in held.groups.values()
+        if group.kind == "select"  # others are ways around dead links
     }
 
 

@@ -36,10 +36,10 @@ def fill(state: FlowState) -> None:
         _replace(switch, flows, groups, format_meters(held))
 
 
-def fill_plain(flows: Mapping[str, str]) -> None:
-    """The same from text: flows, one a line, by switch."""
+def fill_plain(flows: Mapping[str, str], groups: Mapping[str, str] | None = None) -> None:
+    """The same from text: flows and groups, one a line, by switch."""
     for switch, text in flows.items():
-        _replace(switch, text, "", "")
+        _replace(switch, text, (groups or {}).get(switch, ""), "")
 
 
 def _replace(switch: str, flows: str, groups: str, meters: str) -> None:

@@ -103,6 +103,22 @@ def test_ports_without_room_for_a_transport_are_named(monkeypatch: pytest.Monkey
     assert "port MTU" not in found()
 
 
+def test_tunnels_that_nobody_watches_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    headings = ["name", "type", "bfd", "bfd_status"]
+    nothing, enabled = ["map", []], ["map", [["enable", "true"]]]
+    up, down = (["map", [["forwarding", state], ["state", "up"]]] for state in ("true", "false"))
+    rows = [["s1-eth1", "", nothing, nothing], ["vx1", "vxlan", nothing, nothing], ["vx2", "geneve", enabled, up]]
+    ovsdb(monkeypatch, Interface=(headings, rows))
+    assert found()["tunnel liveness"].what.startswith("vx1: ")
+    assert found()["tunnel liveness"].remedy.startswith("ovs-vsctl set interface vx1 bfd:enable=true")
+    assert found()["BFD"] == doctor.Finding("BFD", "ok", "vx2 up")
+    ovsdb(monkeypatch, Interface=(headings, [rows[0], ["vx3", "vxlan", enabled, down]]))
+    assert "tunnel liveness" not in found()
+    assert (found()["BFD"].state, "vx3" in found()["BFD"].what) == ("warning", True)
+    ovsdb(monkeypatch, Interface=(headings, rows[:1]))
+    assert not {"BFD", "tunnel liveness"} & found().keys()
+
+
 @pytest.mark.parametrize(
     ("capabilities", "hash_state", "others"),
     [

@@ -16,11 +16,33 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from controller_app import Topology
+from controller_app.modes import MODES
 from controller_app.policy.topology_file import parse_topology
 
 ROOT = Path(__file__).parents[2]
 SECOND = '  web5:   {attach: s3:41, ip: [10.2.0.25, "fd02::25"], mac: 02:00:00:00:02:25}\n'
-TOPOLOGY = parse_topology((ROOT / "topologies" / "function_modes.yaml").read_text() + SECOND, "topology.yaml")
+
+
+def measured(topology: Topology) -> Topology:
+    """With places, labels, latencies and bandwidths, so that there is something to require."""
+    where = {"s1": ("r1", "z1", {}), "s2": ("r1", "z1", {"age": "old"}), "s3": ("r2", "z1", {}), "s4": ("r2", "z2", {})}
+    known = [(0.001, 5e8), (0.001, 1e9), (0.002, 3e8), (0.001, None)]
+    return replace(
+        topology,
+        switches={
+            name: replace(switch, rack=where[name][0], zone=where[name][1], labels=where[name][2])
+            for name, switch in topology.switches.items()
+        },
+        links=tuple(
+            replace(link, latency=latency, bandwidth=bandwidth)
+            for link, (latency, bandwidth) in zip(topology.links, known, strict=True)
+        ),
+    )
+
+
+TOPOLOGY = measured(
+    parse_topology((ROOT / "topologies" / "function_modes.yaml").read_text() + SECOND, "topology.yaml")
+)
 BASE: dict[str, Any] = yaml.safe_load((ROOT / "policies" / "function_modes.yaml").read_text())
 FUNCTIONS: dict[str, dict[str, Any]] = BASE["functions"]
 TRANSLATING = frozenset(name for name, each in FUNCTIONS.items() if each.get("mode") == "translating")
@@ -32,6 +54,10 @@ PARTIES: tuple[Any, ...] = (
 )  # fmt: skip
 TRAFFIC: tuple[Any, ...] = (
     "tcp/8080", "tcp/80", "udp/53", "icmp", "tcp", "udp/50-60", ["tcp/80", "udp/53"],
+)  # fmt: skip
+REQUIRED: tuple[tuple[str, Any], ...] = (
+    ("latency", "3ms"), ("latency", "6ms"), ("bandwidth", "100Mbps"), ("bandwidth", "400Mbps"), ("within", "zone"),
+    ("avoid", "age=old"), ("avoid", "zone=z2"), ("prefer", "rack=r1"), ("apart", True), ("backup", True),
 )  # fmt: skip
 ENDPOINTS = {
     "c1": {"host": "c1", "network": "clients", "labels": {"role": "desk"}},
@@ -71,6 +97,11 @@ def chains(draw: st.DrawFn, names: list[str]) -> dict[str, Any]:
     for key, words in (("stickiness", ["none", "connection"]), ("transport", ["mac", "vlan", "mpls", "nsh"])):
         if draw(st.booleans()):
             chain[key] = draw(st.sampled_from(words))
+    if draw(rarely(st.just(True))):
+        chain["spread"] = draw(st.sampled_from(["cost", "cost", "weight"]))
+    required = draw(rarely(st.lists(st.sampled_from(REQUIRED), min_size=1, max_size=2, unique_by=lambda each: each[0])))
+    if required is not None:
+        chain["require"] = dict(required)
     way = draw(rarely(st.sampled_from(["direct", "listed"])))
     if way == "direct":
         chain["return"] = way
@@ -132,6 +163,9 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
         failing = draw(rarely(st.sampled_from(["closed", "open", "reject"])))
         if failing is not None:
             policy["functions"][name]["on_failure"] = failing
+        if draw(rarely(st.just(True))):
+            probe = "icmp" if MODES[FUNCTIONS[name].get("mode", "transparent")].is_host else "frame"
+            policy["functions"][name]["health"] = {"probe": probe}
     found = {f"ch{number}": draw(chains(names)) for number in range(draw(st.integers(1, 3)))}
     policy["chains"] = found
     policy["services"] = {"svc": {"network": "vips", "selector": "tier=web", "ports": ["8080:80/tcp", "53:53/udp"]}}
@@ -146,8 +180,10 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def topologies(draw: st.DrawFn) -> Topology:
-    """The topology, sometimes with ports of functions down."""
+    """The topology, sometimes with ports of functions down, and with instances that health checks found out."""
     hosts = [instance["host"] for each in FUNCTIONS.values() for instance in each["instances"].values()]
     failed = draw(rarely(some(hosts, 3), []))
     down = frozenset(end for name in failed for end in TOPOLOGY.hosts[name].attach.values())
-    return replace(TOPOLOGY, down=down) if down else TOPOLOGY
+    every = [f"functions/default/{name}/{one}" for name, each in FUNCTIONS.items() for one in each["instances"]]
+    unready = frozenset(draw(rarely(some(every, 3), [])))
+    return replace(TOPOLOGY, down=down, unready=unready) if down or unready else TOPOLOGY

@@ -14,7 +14,8 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
 from controller_app.discovery.hosts import mac_number
-from controller_app.health.probes import MOST_DATA, MOST_HEAD, Asking, Connecting, Fetching, Probe
+from controller_app.health.outcome import Probe
+from controller_app.health.probes import MOST_DATA, MOST_HEAD, Asking, Connecting, Fetching
 from controller_app.health.segments import Ends, Segment, Wire, hear, untag
 
 ENDS = {

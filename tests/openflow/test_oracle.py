@@ -62,6 +62,7 @@ def test_requests() -> None:
             datapath, 0, cookie=0xC5 << 56, cookie_mask=0xFF << 56, match=parser.OFPMatch())),
         (encode.group_desc_request(5), parser.OFPGroupDescStatsRequest(datapath, 0)),
         (encode.port_desc_request(5), parser.OFPPortDescStatsRequest(datapath, 0)),
+        (encode.port_stats_request(5), parser.OFPPortStatsRequest(datapath, 0, oracle.ofp.OFPP_ANY)),
         (encode.meter_config_request(5), parser.OFPMeterConfigStatsRequest(datapath, 0, oracle.ofp.OFPM_ALL)),
         (encode.meter_mod(encode.METER_DELETE, 9, 5), parser.OFPMeterMod(
             datapath, oracle.ofp.OFPMC_DELETE, 0, 9, [])),

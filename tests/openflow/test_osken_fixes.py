@@ -32,7 +32,7 @@ HANDSHAKE = 0.6
 BACKLOG = 8 << 20
 EVERYTHING = [ofp_event.EventOFPFlowStatsReply, ofp_event.EventOFPGroupDescStatsReply,
               ofp_event.EventOFPBarrierReply, ofp_event.EventOFPErrorMsg, ofp_event.EventOFPPacketIn,
-              ofp_event.EventONFBundleCtrlMsg]
+              ofp_event.EventONFBundleCtrlMsg, ofp_event.EventOFPFlowRemoved]
 
 
 class Listening(OSKenApp):
@@ -325,6 +325,21 @@ def test_packets_of_our_flows_come_to_us_alone(controller: Controller) -> None:
         for app in (controller.ours, controller.theirs):
             heard = app.told.get(timeout=5)
             assert heard.cookie == 0x17 and heard.match["in_port"] == 7
+
+
+def test_the_end_of_our_flows_is_told_to_us_alone(controller: Controller) -> None:
+    def removed(cookie: int) -> bytes:
+        return message(11, 0, struct.pack("!QHBBIIHHQQ", cookie, 5, 2, 178, 9, 0, 0, 0, 7, 700)
+                       + encode.encode_match(match(reg4=3, ct_state=(0x21, 0x21))))
+
+    with controller.switch(1) as switch:
+        controller.ours.until(MAIN_DISPATCHER)
+        switch.send(removed(0xC5 << 56 | 3), removed(0x17))
+        told = decode.flow_removed(bytes(controller.ours.told.get(timeout=5).buf))
+        assert (told.cookie, told.packets, told.key) == (
+            0xC5 << 56 | 3, 7, (178, 5, match(reg4=3, ct_state=(0x21, 0x21))))
+        for app in (controller.ours, controller.theirs):
+            assert app.told.get(timeout=5).cookie == 0x17
 
 
 def test_no_app_is_given_an_xid_of_ours(controller: Controller) -> None:

@@ -71,6 +71,21 @@ def test_a_flow_comes_back_as_it_was_sent(flow: Flow) -> None:
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(flow=flows())
+def test_the_end_of_a_flow_is_read(flow: Flow) -> None:
+    """struct ofp_flow_removed (OpenFlow 1.3.5, 7.4.2)."""
+    body = struct.pack("!QHBBIIHHQQ", flow.cookie, flow.priority, 2, flow.table, 5, 500_000_000, 30, 60, 7, 700)
+    body += encode.encode_match(flow.match)
+    message = struct.pack("!BBHI", 4, 11, 8 + len(body), 0) + body
+    assert decode.flow_removed(message) == (flow.key, flow.cookie, 2, 7, 700, 5.5)
+    tunnel = struct.pack("!HHIQ", 1, 16, 0x80004C08, 5)  # OXM_OF_TUNNEL_ID
+    foreign = struct.pack("!BBHI", 4, 11, 64, 0) + body[:40] + tunnel
+    assert decode.flow_removed(foreign)[:2] == (None, flow.cookie)
+    with pytest.raises(decode.WireError):
+        decode.flow_removed(foreign[:48])
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(group=groups())
 def test_a_group_comes_back_as_it_was_sent(group: Group) -> None:
     assert decode.group_mod(encode.group_mod(encode.GROUP_ADD, group)) == (encode.GROUP_ADD, group)
@@ -221,7 +236,7 @@ def test_foreign_set_field_under_a_mask_of_two_runs_is_unknown() -> None:
 READERS: list[Callable[[bytes], Any]] = [
     decode.header, decode.flow_stats, decode.group_desc, decode.port_desc, decode.port_status,
     decode.meter_config, decode.meter_mod, decode.packet_in, decode.error_message, decode.bundle_reply,
-    decode.flow_mod, decode.group_mod,
+    decode.flow_mod, decode.group_mod, decode.port_stats,
     decode.more_follows, decode.decode_actions, decode.decode_match]
 
 
@@ -244,13 +259,33 @@ def test_damaged_messages_raise_only_wire_error(flow: Flow, group: Group, data: 
 
 @settings(max_examples=300, deadline=None)
 @given(body=st.binary(max_size=200), kind=st.sampled_from([1, 4, 10, 12, 14, 15, 19, 29]),
-       sub=st.sampled_from([0, 1, 7, 10, 13]))
+       sub=st.sampled_from([0, 1, 4, 7, 10, 13]))
 def test_noise_raises_only_wire_error(body: bytes, kind: int, sub: int) -> None:
     message = struct.pack("!BBHI", 4, kind, 10 + len(body), 5) + sub.to_bytes(2, "big") + body
     for read in READERS:
         for given_ in (message, body):
             with contextlib.suppress(WireError):
                 read(given_)
+
+
+def test_what_ports_counted() -> None:
+    def entry(number: int, received: int, sent: int, seconds: int, nanoseconds: int) -> bytes:
+        return struct.pack("!I4x12Q2I", number, 1, 2, received, sent, *[9] * 8, seconds, nanoseconds)
+
+    entries = entry(7, 1000, 2**64 - 2, 10, 500_000_000) + entry(8, 2**64 - 1, 0, 0, 0)
+    message = struct.pack("!BBHIHH4x", 4, 19, 16 + len(entries), 5, 4, 0) + entries
+    assert decode.port_stats(message) == [
+        decode.PortCounters(7, 1000, 2**64 - 2, 10.5), decode.PortCounters(8, None, 0, 0.0)]
+    for broken in (message[:-1], message + bytes(8)):
+        with pytest.raises(WireError):
+            decode.port_stats(broken[:2] + len(broken).to_bytes(2, "big") + broken[4:])
+
+
+def test_what_a_port_runs_at() -> None:
+    port = struct.pack("!I4x6s2x16s8I", 3, bytes(6), b"eth3", 0, 0, 1, 2, 3, 4, 10_000_000, 40_000_000)
+    message = struct.pack("!BBHIHH4x", 4, 19, 16 + len(port), 5, 13, 0) + port
+    (found,) = decode.port_desc(message)
+    assert (found.name, found.speed) == ("eth3", 10_000_000)
 
 
 def test_deep_nesting_is_an_error_not_a_crash() -> None:

@@ -131,6 +131,8 @@ def test_nothing_is_declared_that_no_rule_does() -> None:
     for file in sorted((examples.ROOT / "policies").glob("*.yaml")):
         topology = Topology.load(str(examples.ROOT / "topologies" / file.name))
         states.append(compile(Policy.load(str(file)), topology)[0])
+    edges = examples.ROOT / "policies" / "edges.yaml", examples.ROOT / "topologies" / "edges.yaml"
+    states.append(compile(Policy.load(str(edges[0])), Topology.load(str(edges[1])), portable=True)[0])
     functions = f"{FIREWALL}\n  {ROUTED}\n  {SPEAKER}\n  {TAP}"
     for transport in ("vlan", "mpls", "nsh"):
         for order in ("fw, router, ids", "nsh, fw", "nsh, ids"):
@@ -148,6 +150,9 @@ def test_nothing_is_declared_that_no_rule_does() -> None:
         states.append(compile(policy, topology)[0])
     for changes in ({"session_affinity": 60.0}, {"expose": "internal"}, {"health": Health("tcp", 80)}):
         states.append(compile(service_examples.policy(**changes), service_examples.network())[0])
+    wanted, network = service_examples.policy(), service_examples.network()
+    without = replace(network, unready=frozenset({"services/default/app/p2"}))
+    states.append(compile(wanted, without, compile(wanted, network)[1])[0])
     for held in (held for state in states for held in state.values()):
         for flow in held.flows.values():
             name = TABLE_NAMES[flow.table]

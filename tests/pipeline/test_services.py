@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
-from service_examples import network, policy, with_endpoint
+from service_examples import PLACES, network, policy, with_endpoint
 
 from controller_app.model.allocation import Allocation
-from controller_app.model.flow import FlowState
+from controller_app.model.flow import TCP_ACK, TCP_RST, TCP_SYN, Flow, FlowState
 from controller_app.model.policy import Party, Policy
+from controller_app.pipeline import labels
 from controller_app.pipeline.compile import compile
 from controller_app.pipeline.cookies import object_name
-from controller_app.pipeline.tables import TABLE_NAMES
+from controller_app.pipeline.tables import GATEWAY_MAC, NUMBER, TABLE_NAMES
 from controller_app.policy.selectors_grammar import parse_selector
+from controller_app.policy.topology_file import parse_topology
+from controller_app.verification.packet import TCP, UDP, changed, ip_packet
 from controller_app.verification.verify import verify
+from controller_app.verification.walk import Network, walk_from
 
 
 def shares(made: Allocation, table: str = "services/default/app") -> Counter[str]:
@@ -112,8 +117,58 @@ def test_who_left_is_not_taken_again() -> None:
             if TABLE_NAMES[flow.table] == "pinned-provider" and flow.priority >= 40_000
             and any(condition.field == "ct_label" for condition in flow.match)]
     assert len(left) == 1
+    assert left[0].goto == NUMBER["left-behind"]
     again, _ = compile(wanted, network(), later)
     first, _ = compile(wanted, network())
     assert again["s1"].flows.keys() == first["s1"].flows.keys()
+
+
+def test_what_is_remembered_of_who_left_goes_by_what_it_is() -> None:
+    """Walked: TCP that opens nothing comes to the controller, which resets it; all else gets another provider."""
+    wanted = policy()
+    before, made = compile(wanted, network())
+    ended = compile(wanted, replace(network(), unready=frozenset({"services/default/app/p2"})), made)[0]
+    asked = ip_packet(ip_address("10.0.1.1"), ip_address(made.addresses["default/app"][0]), TCP, 40_000, 8080,
+                      eth_src=0x02_00_00_00_00_01, eth_dst=GATEWAY_MAC)  # fmt: skip
+    datagram = ip_packet(ip_address("10.0.1.1"), ip_address(made.addresses["default/app"][0]), UDP, 40_000, 53,
+                         eth_src=0x02_00_00_00_00_01, eth_dst=GATEWAY_MAC)  # fmt: skip
+    then, now = (Network(network(), state) for state in (before, ended))
+    for first, later, arrives in (
+        (asked, changed(asked, tcp_flags=TCP_ACK), False),
+        (asked, changed(asked, tcp_flags=TCP_SYN | TCP_ACK), False),
+        (asked, changed(asked, tcp_flags=TCP_RST), False),
+        (asked, asked, True),
+        (datagram, datagram, True),
+    ):
+        (chosen,) = (walk for walk in walk_from(then, first, "c1") if walk.of("delivered")[0].host == "p2")
+        for walk in walk_from(now, later, "c1", connections=chosen.connections):
+            if arrives:
+                assert walk.of("delivered")[0].host in ("p1", "p3", "p4")
+                continue
+            assert [fate.kind for fate in walk.fates] == ["controller"]
+            assert walk.fates[0].hops[-1].rules[-1].table == NUMBER["reject"]
+            assert walk.connections == chosen.connections
+
+
+def test_who_is_elsewhere_is_remembered_there() -> None:
+    """Also over further changes, and until it leaves."""
+    wanted, moved = policy(), parse_topology(PLACES.replace("p2: {attach: s2:12", "p2: {attach: s3:13"), "places.yaml")
+    _, made = compile(wanted, network())
+    old = made.waypoints["host:p2"]
+    for _ in range(2):
+        state, made = compile(wanted, moved, Allocation.from_json(made.to_json()))
+        assert dict(zip(made.served["default/app"], made.served_by["default/app"], strict=True))[old] == "p2"
+        (kept,) = [flow for flow in state["s1"].flows.values() if old == _remembered(flow)]
+        assert kept.goto == NUMBER["pinned-path"]
+    state, made = compile(wanted, replace(moved, unready=frozenset({"services/default/app/p2"})), made)
+    (left,) = [flow for flow in state["s1"].flows.values() if old == _remembered(flow)]
+    assert left.goto == NUMBER["left-behind"]
+
+
+def _remembered(flow: Flow) -> int | None:
+    """The waypoint of the provider whose connections a flow is an exception for."""
+    exit_ = labels.CHOSEN_EXIT
+    found = [value for name, value, mask in flow.match if name == "ct_label" and mask >> exit_.offset & 1]
+    return found[0] >> exit_.offset & (1 << exit_.bits) - 1 if found and flow.priority >= 40_000 else None
 
 

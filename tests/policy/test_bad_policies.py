@@ -10,7 +10,6 @@ from marked import unmark
 
 from controller_app.model.position import PolicyError
 from controller_app.policy.policy_file import parse_policy
-from controller_app.policy.unsupported import ABSENT
 
 NET = "networks: {n: {subnet: 10.0.0.0/24, gateway: 10.0.0.254}, v: {subnet: 100.1.1.0/24, kind: service}}\n"
 FUN = "functions: {fw: {instances: {a: {host: a}}}}\n"
@@ -824,29 +823,6 @@ def test_what_is_no_policy_file_at_all(text: str, line: int, what: str) -> None:
     (problem,) = caught.value.diagnostics
     assert problem.position.line == line
     assert what in str(problem)
-
-
-# One for every line of the table of what this version does not have.
-ABSENT_CASES = [
-    "functions: {f: {§health: {probe: arp}, instances: {a: {host: a}}}}",
-    FUN + "chains: {c: {through: [fw], spread: §cost}}",
-    FUN + "chains: {c: {through: [fw], §require: {latency: 5ms}}}",
-]
-
-
-@pytest.mark.parametrize(
-    ("text", "absent"),
-    list(zip(ABSENT_CASES, ABSENT, strict=True)),
-    ids=[".".join(item.path) for item in ABSENT],
-)
-def test_what_this_version_does_not_have_is_said_once(text: str, absent: object) -> None:
-    text, (place,) = unmark(f"version: 1\n{text}\n", "p.yaml")
-    with pytest.raises(PolicyError) as caught:
-        parse_policy({"p.yaml": text})
-    (problem,) = caught.value.diagnostics
-    assert problem.position == place
-    assert "is not supported by this version (supported: " in problem.what
-    assert problem.remedy == "remove it"
 
 
 def test_a_file_that_must_be_understood_is_not_read_further() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from test_by_edges import REQUIRING
 from test_policy_file import SERVING, SMALLEST, STEERING, WHOLE
 from test_topology_file import GOOD
 
@@ -25,7 +26,8 @@ def service(text: str) -> str:
 def test_every_feature_is_used_by_what_uses_everything() -> None:
     steering, topology = parse_policy({"p": STEERING}).policy, parse_topology(GOOD, "t")
     serving = used_features(parse_policy({"p": SERVING}).policy)
-    assert {*used_features(steering, topology), *serving} == FEATURES
+    choosing = used_features(parse_policy({"p": REQUIRING}).policy)
+    assert {*used_features(steering, topology), *serving, *choosing} == FEATURES
     assert set(used_features(steering)) < FEATURES
     assert set(serving) - {"routed-functions"} == {
         "session-affinity", "prefer", "service-health", "expose", "drain", "selector-functions",
@@ -52,6 +54,7 @@ def test_the_base_language_uses_none() -> None:
         ("classifiers: [{from: any, to: any, then: reject}]", ["reject"]),
         ("endpoints: {e: {host: h, drain: 0s}}", ["drain"]),
         ("functions: {f: {instances: {selector: x}}}", ["selector-functions"]),
+        ("functions: {f: {health: {probe: frame}, instances: {a: {host: a}}}}", ["function-health"]),
         (service("session_affinity: 1s"), ["session-affinity"]),
         (service("prefer: cost"), ["prefer"]),
         (service("health: {probe: arp}"), ["service-health"]),

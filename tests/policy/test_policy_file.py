@@ -97,8 +97,9 @@ segments:
 endpoints:
   k1: {host: h1, network: clients, labels: {place: lobby}}
 functions:
-  firewall: {handover: original, on_failure: open, instances: {fw1: {host: fw1}}}
-  router: {mode: routed, on_failure: reject, instances: {r1: {host: r1}}}
+  firewall:
+    {handover: original, on_failure: open, health: {probe: frame, interval: 200ms}, instances: {fw1: {host: fw1}}}
+  router: {mode: routed, on_failure: reject, health: {probe: ICMP, misses: 1, hold: 1m}, instances: {r1: {host: r1}}}
   ids: {mode: tap, instances: {i1: {host: ids1}}}
   classifier: {mode: nsh, instances: {n1: {host: n1}}}
   nat: {mode: translating, kind: nat, instances: {nat1: {host: nat1}}}

@@ -17,7 +17,7 @@ GOOD = """\
 version: 1
 switches:
   s1: {dpid: 0x1, rack: r1, zone: z1, region: eu, longitude: 13, latitude: 52.5}
-  s2: {dpid: 00000000000000ff, rack: 7}
+  s2: {dpid: 00000000000000ff, rack: 7, labels: {age: old}}
   3:  {dpid: 1000000000000001}
 links:
   - [s1:1, s2:1]
@@ -42,7 +42,7 @@ def test_everything_this_version_knows() -> None:
     topology = parse_topology(GOOD, "t.yaml")
     assert list(topology.switches.values()) == [
         Switch("s1", 1, "r1", "z1", "eu", 13.0, 52.5),
-        Switch("s2", 0xFF, "7"),
+        Switch("s2", 0xFF, "7", labels={"age": "old"}),
         Switch("3", 0x1000000000000001),
     ]
     assert topology.links == (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +13,13 @@ from dummy_ovs import DummyOvs
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import Ether
-from service_examples import network, policy, with_endpoint
+from service_examples import PLACES, network, policy, with_endpoint
 
 from controller_app.model.policy import Policy
 from controller_app.model.topology import Topology
 from controller_app.pipeline.compile import compile
+from controller_app.pipeline.tables import NUMBER
+from controller_app.policy.topology_file import parse_topology
 
 GATEWAY = "0a:00:00:00:00:01"
 VIP, VIP6 = "100.1.1.1", "fd03::1"
@@ -125,8 +128,7 @@ def test_all_connections_of_a_client_have_one_provider(dummy_ovs: DummyOvs, port
 def test_connections_stay_while_providers_come_and_go(dummy_ovs: DummyOvs) -> None:
     wanted = policy()
     made = bed(dummy_ovs, wanted)
-    first, allocation = compile(wanted, NETWORK)
-    del first
+    _, allocation = compile(wanted, NETWORK)
     at = {}
     for sport in range(44_000, 44_016):
         (at[sport],) = got(made, "c1", asking("c1", sport))
@@ -139,14 +141,92 @@ def test_connections_stay_while_providers_come_and_go(dummy_ovs: DummyOvs) -> No
     ):
         state, allocation = compile(changed, replace(NETWORK, unready=unready), allocation)
         made.load(state)
-        now = {}
-        for sport in at:
-            (now[sport],) = got(made, "c1", asking("c1", sport, TCP(sport=sport, dport=8080, flags="A")))
-        stayed = {sport for sport, provider in at.items() if provider != gone}
-        assert {sport: now[sport] for sport in stayed} == {sport: at[sport] for sport in stayed}
-        if unready:
-            assert gone not in now.values()  # another one resets what it does not know
-        at = now
+        for sport, provider in at.items():
+            found = set(got(made, "c1", asking("c1", sport, TCP(sport=sport, dport=8080, flags="A"))))
+            assert found == (set() if unready and provider == gone else {provider})
+
+
+def refused(made: Bed, switch: str) -> int:
+    """How many packets an edge sent up for the controller to refuse."""
+    made.ovs.appctl("revalidator/purge")  # what the datapath counted is told
+    flows = made.ovs.ofctl("dump-flows", made.bridges[switch], f"table={NUMBER['reject']}")
+    return sum(int(count) for count in re.findall(r"n_packets=(\d+)", flows))
+
+
+@pytest.mark.parametrize(("host", "stickiness"), [("c1", "none"), ("c4", "connection")])
+@pytest.mark.parametrize("affinity", [None, 600.0])
+@pytest.mark.parametrize("portable", [False, True])
+def test_what_is_left_of_a_connection_is_refused_and_all_else_moves(
+    dummy_ovs: DummyOvs, host: str, stickiness: str, affinity: float | None, portable: bool
+) -> None:
+    """c4 comes through a chain. Nobody but its provider gets anything of a connection; its port may open another."""
+    wanted = policy(session_affinity=affinity)
+    tenant = wanted.tenants["default"]
+    chains = {"walled": replace(tenant.chains["walled"], stickiness=stickiness)}
+    wanted = Policy({"default": replace(tenant, chains=chains)})
+    made = bed(dummy_ovs, wanted, portable=portable)
+    _, allocation = compile(wanted, NETWORK, portable=portable)
+    edge = NETWORK.hosts[host].attach[""].switch
+    opened = [(version, 44_100 + number) for version in (4, 6) for number in range(5)]
+
+    def segment(of: tuple[int, int], flags: str, payload: bytes = b"") -> bytes:
+        return asking(host, of[1], TCP(sport=of[1], dport=8080, flags=flags, seq=7, ack=9) / payload, of[0])
+
+    def datagram(of: tuple[int, int]) -> bytes:
+        return asking(host, of[1], UDP(sport=of[1], dport=53), of[0])
+
+    at = {each: next(iter(got(made, host, segment(each, "S")))) for each in opened}
+    asked = {each: next(iter(got(made, host, datagram(each)))) for each in opened}
+    gone = at[opened[0]]
+    lost = [each for each in opened if at[each] == gone]
+    ended = replace(NETWORK, unready=frozenset({f"services/default/app/{gone}"}))
+    without, allocation = compile(wanted, ended, allocation, portable)
+    made.load(without)
+    before = refused(made, edge)
+    segments = ("A", b""), ("PA", b"secret"), ("FA", b""), ("RA", b""), ("R", b""), ("SA", b"")
+    frames = [segment(each, flags, payload) for each in lost for flags, payload in segments]
+    assert made.send(host, *frames).hosts() == set()
+    assert refused(made, edge) - before == len(frames)
+    for each in opened:
+        if each not in lost:
+            assert set(got(made, host, segment(each, "A"))) == {at[each]}
+        (now,) = got(made, host, datagram(each))
+        assert now == asked[each] if asked[each] != gone else now != gone
+    state, later = compile(wanted, NETWORK, allocation, portable)
+    made.load(state)
+    assert set(got(made, host, segment(lost[0], "A"))) == {gone}, "what was refused changed nothing that is remembered"
+    made.load(compile(wanted, ended, later, portable)[0])
+    (anew,) = got(made, host, segment(lost[0], "S"))
+    assert anew != gone
+    assert set(got(made, host, segment(lost[0], "A"))) == {anew}
+
+
+def test_a_provider_that_moves_keeps_its_connections(dummy_ovs: DummyOvs) -> None:
+    """To another switch; what is remembered of it is where it was. When it has left, they end like any other's."""
+    wanted = policy()
+    places = parse_topology(PLACES.replace("p2: {attach: s2:12", "p2: {attach: s3:13"), "places.yaml")
+    both = replace(NETWORK, hosts={**NETWORK.hosts, "p2-there": replace(places.hosts["p2"], name="p2-there")})
+    made = Bed(dummy_ovs, both, wanted)
+    state, allocation = compile(wanted, NETWORK)
+    made.load(state)
+    at = {sport: next(iter(got(made, "c1", asking("c1", sport)))) for sport in range(44_200, 44_216)}
+    mine = [sport for sport, provider in at.items() if provider == "p2"]
+    assert mine
+    # others would be chosen now, but for whom it has
+    heavier = with_endpoint(wanted, "p1", weight=50)
+    for again in range(2):
+        state, allocation = compile(heavier, places, allocation)
+        made.load(state)
+        for sport in mine:
+            seen = made.send("c1", asking("c1", sport, TCP(sport=sport, dport=8080, flags="A")))
+            (frame,) = seen.at("p2-there")
+            assert Ether(frame)[IP].dst == ip_of("p2")
+            assert seen.hosts() == {"p2-there"}, again
+    left, allocation = compile(heavier, replace(places, unready=frozenset({"services/default/app/p2"})), allocation)
+    made.load(left)
+    frames = [asking("c1", sport, TCP(sport=sport, dport=8080, flags="A")) for sport in mine]
+    assert made.send("c1", *frames).hosts() == set()
+    assert refused(made, "s1") == len(frames)
 
 
 def test_draining_keeps_what_there_is_and_gets_nothing_new(dummy_ovs: DummyOvs) -> None:
