@@ -144,7 +144,8 @@ def _explain(policy: Policy, topology: Topology, chains: Sequence[Mapping[str, A
     routes = Routes(topology)
     for item in chains:
         chain = policy.tenants[item["tenant"]].chains[item["name"]]
-        spread = "weight, whatever the cost" if chain.spread == "weight" else "cost, then weight"
+        spread = "cost, then weight" if chain.spread == "cost" else "weight"
+        spread += ", of those that meet what is required" if chain.require is not None else ""
         name, classifier, direction, edge = _head(item)
         emit(f"{name} ({classifier}, {direction}) {edge}: slots by {spread}")
         direct = routes.row(item["egress"]).cost.get(item["ingress"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -59,8 +58,12 @@ def _between(
     listed = []
     rejected = []
     table = view.slots_between(ingress, egress)
-    for path, slots in sorted(Counter(table).items(), key=lambda item: (-item[1], item[0])):
-        steps = [step for step in view.steps(path, backward) if step.mode.on_path]
+    ways: dict[tuple[InstanceView, ...], int] = {}  # which taps get the copies makes no other way
+    for path in table:
+        if path:
+            on_path = tuple(step for step in view.steps(path, backward) if step.mode.on_path)
+            ways[on_path] = ways.get(on_path, 0) + 1
+    for steps, slots in sorted(ways.items(), key=lambda item: (-item[1], [step.name for step in item[0]])):
         names = [step.name for step in steps]
         switches, cost, broken = walk(world, ingress, steps, egress, backward)
         if broken:
