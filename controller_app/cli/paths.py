@@ -120,9 +120,10 @@ def what_if(
 
 def _known(policy: Policy, chain: str | None) -> str | None:
     known = [name for tenant in policy.tenants.values() for name in tenant.chains]
+    if chain is not None and not known:
+        raise Failure(f"there is no chain {chain!r}, nor any other: give the policy with -p FILE")
     if chain is not None and chain not in known:
-        there = f"are {', '.join(known)}" if known else "are none"
-        raise Failure(f"there is no chain {chain!r}; there {there}")
+        raise Failure(f"there is no chain {chain!r}; there are {', '.join(known)}")
     return chain
 
 

@@ -63,6 +63,9 @@ def _between(
         if path:
             on_path = tuple(step for step in view.steps(path, backward) if step.mode.on_path)
             ways[on_path] = ways.get(on_path, 0) + 1
+    without = table.count(0) if table else 256 if view.free else 0  # past functions that nobody performs
+    if without:
+        ways[()] = ways.get((), 0) + without
     for steps, slots in sorted(ways.items(), key=lambda item: (-item[1], [step.name for step in item[0]])):
         names = [step.name for step in steps]
         switches, cost, broken = walk(world, ingress, steps, egress, backward)
@@ -98,7 +101,7 @@ def _missing(world: World, tenant: str, function: str, instance: Instance) -> st
         return f"there is no host {host}"
     down = [str(end) for end in found.attach.values() if end in world.topology.down]
     if down:
-        return f"port {' and '.join(down)} is down"
+        return f"port {down[0]} is down" if len(down) == 1 else f"ports {' and '.join(down)} are down"
     if f"functions/{tenant}/{function}/{instance.name}" in world.topology.unready:
         return "its health checks fail"
     if {"in", "out"} <= set(found.attach):

@@ -11,7 +11,9 @@ from controller_app.model.policy import Policy
 from controller_app.model.topology import End, Topology
 from controller_app.pipeline.paths import paths
 from controller_app.pipeline.world import build_world
+from controller_app.policy.membership import function_hosts
 
+MOST_REASONS = 4  # that are told of one way
 KEEPS, MOVES, FAILS = "keeps", "moves", "fails"
 _Key = tuple[str, str, str, str, str, str]
 
@@ -38,8 +40,9 @@ def _without(topology: Topology, part: str) -> Topology:
     between = {
         end
         for link in topology.links
-        if part in (f"{link.a.switch}-{link.b.switch}", f"{link.b.switch}-{link.a.switch}")
-        for end in (link.a, link.b)
+        for a, b in ((link.a, link.b), (link.b, link.a))
+        if part in (f"{a.switch}-{b.switch}", f"{a}-{b}")
+        for end in (a, b)
     }
     if between:
         return _down(topology, between, set())
@@ -70,11 +73,22 @@ def what_if(
     slots in force; None: those of a policy applied for the first time. Raises UnknownPart.
     """
     parts = list(parts)
-    after = without(topology, parts)
+    after = _without_idle(policy, without(topology, parts))
     _, held = build_world(policy, topology, allocation or Allocation())
     old, new = (_by_key(paths(policy, network, held)) for network in (topology, after))
     found = [_effect(before, new.get(key)) for key, before in old.items()]
     return {"down": parts, "chains": found}
+
+
+def _without_idle(policy: Policy, topology: Topology) -> Topology:
+    """Without the hosts that are cut off: nothing starts or ends there. Functions stay, for what is said of them."""
+    functions = function_hosts(policy)
+    hosts = {
+        name: host
+        for name, host in topology.hosts.items()
+        if name in functions or not topology.down.issuperset(host.attach.values())
+    }
+    return replace(topology, hosts=hosts)
 
 
 def _by_key(document: Mapping[str, Any]) -> dict[_Key, dict[str, Any]]:
@@ -89,11 +103,21 @@ def _effect(before: dict[str, Any], after: dict[str, Any] | None) -> dict[str, A
     moved = sum(max(0, slots - new.get(instances, 0)) for instances, slots in old.items())
     ways = {tuple(way["instances"]): way["switches"] for way in before["paths"]}
     if not new:
-        why = after["rejected"][0]["why"] if after is not None and after["rejected"] else "its ends are cut off"
-        effect, why = (FAILS, why) if old else (KEEPS, "it had no path before")
-        return {**same, "effect": effect, "moved": 0, "why": why, **_two(before, after)}
+        effect, why = (FAILS, _why(after)) if old else (KEEPS, "it had no path before")
+        return {**same, "effect": effect, "moved": sum(old.values()), "why": why, **_two(before, after)}
     other = after is not None and any(ways.get(tuple(way["instances"])) != way["switches"] for way in after["paths"])
     return {**same, "effect": MOVES if moved or other else KEEPS, "moved": moved, "why": "", **_two(before, after)}
+
+
+def _why(after: Mapping[str, Any] | None) -> str:
+    """Why nothing is left, instance by instance."""
+    if after is None or not after["rejected"]:
+        return "nobody is left at one of its ends" if after is None else "no instance is left"
+    reasons: dict[str, list[str]] = {}
+    for item in after["rejected"]:
+        reasons.setdefault(item["why"], []).append(", ".join(item["instances"]))
+    said = [f"{' and '.join(filter(None, names[:3])) or 'every path'}: {why}" for why, names in reasons.items()]
+    return "; ".join(said[:MOST_REASONS]) + ("; ..." if len(said) > MOST_REASONS else "")
 
 
 def _two(before: Mapping[str, Any], after: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -217,12 +217,12 @@ def parse_duration(value: object, example: str) -> float:
 
 def parse_bandwidth(value: object) -> float:
     """Bits per second."""
-    return _quantity(value, _BITS, "a rate with its unit such as 10Gbps or 100Mbps", zero=False)
+    return _rate(value, "a rate with its unit such as 10Gbps or 100Mbps", zero=False)
 
 
 def parse_limit(value: object) -> float:
     """Bits per second that a meter can hold: OpenFlow 1.3 counts them in kbit/s, in 32 bits."""
-    rate = _quantity(value, _BITS, "a rate with its unit such as 50Mbps", zero=True)
+    rate = _rate(value, "a rate with its unit such as 50Mbps", zero=True)
     if rate == 0:
         raise wrong(
             f"{text_of(value, 'a rate')} lets nothing through, and a limit is above zero",
@@ -246,6 +246,17 @@ def parse_dscp(value: object) -> int:
     if len(text) > 2 or int(text) > 63:
         raise wrong(f"{text} is too large for a DSCP", hint)
     return int(text)
+
+
+def _rate(value: object, expected: str, *, zero: bool) -> float:
+    """Bits per second. Bytes are another thing, and nobody can tell whether they were meant."""
+    text = text_of(value, expected).strip()
+    found = _QUANTITY.match(text)
+    if found and re.fullmatch("[kKmMgGtT]?Bps", found["unit"]):
+        scale = found["unit"][:-3]
+        bits = f"{float(found['number']) * 8:.12g}{scale}bps"
+        raise wrong(f"{text!r} is in bytes", f"write {bits}, or {found['number']}{scale}bps if bits are meant")
+    return _quantity(value, _BITS, expected, zero=zero)
 
 
 def _quantity(value: object, units: dict[str, float], expected: str, *, zero: bool) -> float:

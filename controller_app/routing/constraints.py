@@ -308,8 +308,8 @@ def seconds(value: float) -> str:
     """`7 ms`."""
     for unit, scale in (("s", 1.0), ("ms", 1e-3)):
         if value >= scale:
-            return f"{value / scale:.6g} {unit}"
-    return f"{value / 1e-6:.6g} µs"
+            return f"{value / scale:.9g} {unit}"
+    return f"{value / 1e-6:.9g} µs"
 
 
 def bits(value: float) -> str:
@@ -321,5 +321,5 @@ def rates(left: float, wanted: float) -> str:
     """`80 of 100 Mbps`."""
     for unit, scale in (("Tbps", 1e12), ("Gbps", 1e9), ("Mbps", 1e6), ("kbps", 1e3)):
         if wanted >= scale:
-            return f"{left / scale:.6g} of {wanted / scale:.6g} {unit}"
-    return f"{left:.6g} of {wanted:.6g} bps"
+            return f"{left / scale:.9g} of {wanted / scale:.9g} {unit}"
+    return f"{left:.9g} of {wanted:.9g} bps"

@@ -61,6 +61,7 @@ def test_switches_that_say_where_they_are_are_drawn_there() -> None:
 @pytest.mark.parametrize(("down", "effects"), [
     (("s3-s5",), {"moves"}),
     (("s5-s3",), {"moves"}),
+    (("s3:2-s5:2",), {"moves"}),
     (("fw1",), {"moves"}),
     (("fw1", "fw2"), {"fails"}),
     (("s3",), {"moves"}),
@@ -75,8 +76,23 @@ def test_what_if_says_what_becomes_of_chains(down: tuple[str, ...], effects: set
         assert sum(way["slots"] for way in item["before"]) == 256
         assert sum(way["slots"] for way in item["after"]) == (0 if item["effect"] == "fails" else 256)
         assert bool(item["why"]) == (item["effect"] == "fails")
+        assert item["moved"] == 256 or item["effect"] != "fails"
     if down == ("fw1",):  # of 256 slots those of fw1 go to fw2, and no other moves
         assert {item["moved"] for item in chains} == {171}
+
+
+@pytest.mark.parametrize("spread", ["weight", "cost"])
+def test_functions_that_may_be_skipped_are(spread: str, tmp_path: Path, capsys: Capture) -> None:
+    text = (ROOT / "policies/two_switches.yaml").read_text()
+    text = text.replace("kind: firewall", "kind: firewall, on_failure: open")
+    text = text.replace("through: [firewall]", f"through: [firewall], spread: {spread}")
+    (tmp_path / "p.yaml").write_text(text)
+    files = ("-t", str(ROOT / "topologies/two_switches.yaml"), "-p", str(tmp_path / "p.yaml"))
+    done = Result(capsys, "what-if", *files, "--down", "fw1", "-o", "json")
+    assert done.code == 0 and {item["effect"] for item in done.json["chains"]} == {"moves"}
+    assert [way["instances"] for item in done.json["chains"] for way in item["after"]] == [[], []]
+    ends = Result(capsys, "what-if", *files, "--down", "h2", "-o", "json")
+    assert ends.code == 2 and {item["why"] for item in ends.json["chains"]} == {"nobody is left at one of its ends"}
 
 
 def test_what_if_in_words(capsys: Capture) -> None:

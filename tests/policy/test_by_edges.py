@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from marked import unmark
+from pydantic_core import PydanticCustomError
 
 from controller_app.model.policy import Chain, Require
 from controller_app.model.position import Diagnostic, PolicyError, Position
@@ -11,6 +12,7 @@ from controller_app.policy.features import used_features
 from controller_app.policy.policy_file import check_against, parse_policy
 from controller_app.policy.selectors_grammar import parse_selector
 from controller_app.policy.topology_file import parse_topology
+from controller_app.policy.values import parse_bandwidth
 
 REQUIRING = """\
 version: 1
@@ -220,3 +222,9 @@ def test_what_is_not_known_of_a_link_is_not_taken_for_good(word: str, said: str)
     asked = {"latency": "{latency: 6ms}", "bandwidth": "{bandwidth: 2Gbps}"}[word]
     (problem,) = fitting(asked, network=network)
     assert f"fw1 is out: {said}" in problem.what
+
+
+def test_bytes_are_not_taken_for_bits() -> None:
+    with pytest.raises(PydanticCustomError, match=r"write 240Mbps, or 30Mbps if bits are meant"):
+        parse_bandwidth("30MBps")
+    assert parse_bandwidth("30mbps") == parse_bandwidth("30MBPS") == 30e6
