@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice, product
+from functools import partial
+from itertools import islice, pairwise, product
 from typing import NamedTuple
 
 from controller_app.balancing.combining import Names, share
@@ -18,7 +19,7 @@ from controller_app.pipeline.memory import Memory
 from controller_app.pipeline.views import InstanceView, ListView, Pair, World
 from controller_app.routing.combinations import MOST, TooManyError, admitted, passed_over, why
 from controller_app.routing.constraints import Between, Combination, Site
-from controller_app.routing.legs import Legs
+from controller_app.routing.legs import Leg, Legs
 
 _SAID = 6  # instances of which it is said why they are out, where nothing fits
 _COMBINATIONS_SAID = 100
@@ -49,18 +50,25 @@ def spread(
     if not asked:
         return world
     found = memory.part("uses", _told_by(world, asked), uses, world, frozenset(asked))
-    places = world.topology.switches, world.topology.links
-    legs = memory.part("legs", places, Legs, world.topology, world.routes)
+    legs = memory.part("legs", (world.topology.switches, world.topology.links), Legs, world.topology, world.routes)
+    ground = memory.part("legs' ground", world.topology.switches, object), memory.part("links", legs.links, object)
     ledger, unmet = _Ledger(), []
     lists = dict(world.lists)
     for key, view in asked.items():
         made: dict[Pair, _Shared] = {}
+        inner: object = None
         for ends, use in found.get(key, {}).items():
             one = choice(world, view, use, legs, ledger.without(view, ends))
             names = table_name(key, ends)
             before = tuple(previous.slots.get(names, ()))
-            source = places, one.sites, one.trips, one.require, one.cheapest, one.reserved, before
-            made[ends] = memory.part(("between", key, ends), source, _share, one, before)
+            inner = inner or memory.part(("inner", key), _inner(one), object)
+            asks = (one.require, one.cheapest, one.reserved, ground[1] if _looks_at_links(one) else None)
+            source = ground[0], inner, _outer(one), one.sites, one.trips, asks
+            made[ends] = memory.latest(
+                ("between", key, ends),
+                partial(_still, source=source, before=before),
+                partial(_Kept, source, before, one),
+            ).shared
             slots[names] = made[ends].texts or before
             ledger.reserve(view, ends, made[ends].links)
             if use.needed and made[ends].lacking:
@@ -68,8 +76,14 @@ def spread(
         # also of those that are kept for when they fit again
         named = dict.fromkeys(text for ends in made for text in slots[table_name(key, ends)] if text)
         numbers = paths_of.of(key, view.sticky, named) if view.usable else {}
-        lists[key] = _with_slots(view, made, found.get(key, {}), world, numbers)
+        complete = _with_slots(view, made, found.get(key, {}), world, numbers)
+        # the same object as before where it is equal, which spares others a long look
+        lists[key] = memory.part(("list", key), complete, _itself, complete)
     return replace(world, lists=lists, unmet=tuple(dict.fromkeys(unmet)))
+
+
+def _itself(view: ListView) -> ListView:
+    return view
 
 
 def choice(world: World, view: ListView, use: Use, legs: Legs, reserved: Mapping[End, float]) -> Between:
@@ -150,6 +164,47 @@ class _Shared(NamedTuple):
     lacking: str
 
 
+class _Kept:
+    """A table, and what it was made from: `before` is the table there was."""
+
+    def __init__(self, source: object, before: tuple[str, ...], one: Between) -> None:
+        self.source, self.before = source, before
+        self.shared = _share(one, before)
+
+
+def _still(kept: _Kept, source: object, before: tuple[str, ...]) -> bool:
+    """Whether the same would come of it: what was made from a table follows from itself, too."""
+    return before in (kept.shared.texts or kept.before, kept.before) and kept.source == source
+
+
+def _looks_at_links(one: Between) -> bool:
+    """Whether more of links counts than what legs tell."""
+    return one.require is not None and (one.require.backup or one.require.bandwidth is not None)
+
+
+def _inner(one: Between) -> dict[tuple[str, str], Leg | None]:
+    """The legs from one function to the next, in both directions."""
+    through = [sites for sites in one.sites if sites and sites[0].on_path]
+    found: dict[tuple[str, str], Leg | None] = {}
+    for before, after in pairwise(through):
+        for start in {site.out for site in before}:
+            for end in {site.into for site in after}:
+                found[start, end], found[end, start] = one.legs.leg(start, end), one.legs.leg(end, start)
+    return found
+
+
+def _outer(one: Between) -> list[Leg | None]:
+    """The legs from edges to functions, and from there."""
+    through = [sites for sites in one.sites if sites and sites[0].on_path]
+    found = []
+    for trip in one.trips:
+        first, last = (through[-1:], through[:1]) if trip.backward else (through[:1], through[-1:])
+        found += [one.legs.leg(trip.start, site.entry(trip.backward)) for sites in first for site in sites]
+        found += [one.legs.leg(site.exit(trip.backward), trip.end) for sites in last for site in sites]
+        found += [] if through else [one.legs.leg(trip.start, trip.end)]
+    return found
+
+
 def _share(one: Between, before: Sequence[str]) -> _Shared:
     try:
         found = admitted(one)
@@ -159,7 +214,9 @@ def _share(one: Between, before: Sequence[str]) -> _Shared:
         return _Shared((), (), frozenset(), "; ".join(reasons(one)))
     names = [_names(one, chosen) for chosen in found]
     weights = [{site.name: site.weight for site in sites} for sites in one.sites]
-    table = share(names, weights, [tuple(text.split(",")) if text else _NOBODY for text in before])
+    had = [tuple(text.split(",")) if text else _NOBODY for text in before]
+    same = all(len(each) == len(one.sites) for each in had)  # not so where another function was skipped
+    table = share(names, weights, had if same else ())
     return _Shared(table, tuple(",".join(each) for each in table), _crossed(one, set(table)), "")
 
 

@@ -101,7 +101,7 @@ class Rules:
 
     def group(self, group: Group, table: str) -> None:
         """Add a group used from `table`. The same group twice is fine."""
-        for bucket in group.buckets:
+        for bucket in {id(bucket): bucket for bucket in group.buckets}.values():  # many are the same
             _check(BY_NAME[table], bucket.actions)
         if self.groups.setdefault(group.id, group) != group:
             raise PipelineError(f"two groups of {self.switch} have the id {group.id:#x}")

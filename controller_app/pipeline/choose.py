@@ -280,7 +280,7 @@ def choose(
             rules.add("choose", "exact", owner, actions, goto, plus, **fields, **those)
         return
     after = "commit" if view is None or view.sticky else "copies"
-    chosen = [_slot(view, backward, service, slots, paths, slot) for slot in range(SLOTS)]
+    chosen = _chosen(view, backward, service, slots, paths)
     if portable:
         for those in towards:
             rules.add("choose", "exact", owner, (Multipath(SLOT),), "slot", plus, **fields, **those)
@@ -289,26 +289,31 @@ def choose(
                 rules.add("slot", "exact", owner, found, then, plus, **fields, **those, reg7=(value, mask))
         return
     onward = resubmit(after)
-    buckets = tuple(Bucket(() if what is None else (what, onward)) for what in chosen)
-    group = Group(group_id(number), "select", buckets)
+    made = {what: Bucket(() if what is None else (what, onward)) for what in dict.fromkeys(chosen)}
+    group = Group(group_id(number), "select", tuple(made[what] for what in chosen))
     rules.group(group, "choose")
     for those in towards:
         rules.add("choose", "exact", owner, (ToGroup(group.id),), None, plus, **fields, **those)
 
 
-def _slot(
+def _chosen(
     view: ListView | None,
     backward: bool,
     service: ServiceView | None,
     slots: tuple[str, ...],
     paths: tuple[int | None, ...],
-    slot: int,
-) -> SetField | None:
-    exit_waypoint = None
-    if service is not None:
-        exit_waypoint = service.providers[slots[service_slot(slot)]].waypoint
-    path = paths[slot] if paths else 0
-    return None if path is None else slot_action(view, path, backward, exit_waypoint)
+) -> list[SetField | None]:
+    """What each slot writes into the label; None where nothing passes."""
+    made: dict[tuple[int | None, str], SetField | None] = {}
+    chosen = []
+    for slot in range(SLOTS):
+        path = paths[slot] if paths else 0
+        provider = slots[service_slot(slot)] if service is not None else ""
+        if (path, provider) not in made:
+            exit_waypoint = service.providers[provider].waypoint if service is not None else None
+            made[path, provider] = None if path is None else slot_action(view, path, backward, exit_waypoint)
+        chosen.append(made[path, provider])
+    return chosen
 
 
 def _runs(chosen: list[T]) -> Iterator[tuple[int, int, T]]:

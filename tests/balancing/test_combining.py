@@ -64,4 +64,5 @@ def test_of_more_combinations_than_slots_every_instance_has_its_share(count: int
     after = share([each for each in left if each[0] != out], weights, found)
     moved = sum(old != new for old, new in zip(found, after, strict=True))
     assert out not in {each[0] for each in after}
-    assert moved <= 2 * Counter(each[0] for each in found)[out] + count
+    assert moved <= 2 * Counter(each[0] for each in found)[out] + 2 * count
+    assert share([each for each in left if each[0] != out], weights, after) == after

@@ -192,6 +192,21 @@ def test_without_instances_the_function_says_what_becomes_of_packets(fails: str,
     assert len(made.unmet) == (passes and "1ms" in more)
 
 
+def test_a_function_that_is_skipped_and_comes_back() -> None:
+    wanted = policy("spread: cost, require: {apart: true}", through="[fw, dpi, tap]", source="any")
+    tenant = wanted.tenants["default"]
+    opened = Policy({"default": replace(
+        tenant, functions={**tenant.functions, "dpi": replace(tenant.functions["dpi"], on_failure="open")})})
+    down = replace(TOPOLOGY, down=frozenset(
+        end for name in INSPECTORS for end in TOPOLOGY.hosts[name].attach.values()))
+    made = compile_next(None, opened, TOPOLOGY)
+    for topology, functions in ((down, 2), (TOPOLOGY, 3)):
+        made = compile_next(made, opened, topology)
+        assert {len(text.split(",")) for table in tables(made.allocation).values() for text in table} == {functions}
+        report = verify(opened, topology, made.state, made.allocation)
+        assert report.ok, report.counterexample
+
+
 def test_providers_that_are_near_are_the_only_ones_needed() -> None:
     text = NETWORK.replace("s4: {dpid: 4, rack: r2, zone: z2", "s4: {dpid: 4, rack: r2, zone: z1")
     wanted = policy("require: {within: zone}", through="[fw]", target="{service: all}")
