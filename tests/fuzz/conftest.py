@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-settings.register_profile("fuzz", print_blob=True)
+settings.register_profile("fuzz", settings.get_profile("default"), print_blob=True, deadline=None)
