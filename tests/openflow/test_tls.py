@@ -20,7 +20,7 @@ from controller_app.model.flow import Flow, Output
 from controller_app.openflow import encode
 from controller_app.openflow.listener import Listener, ListenError, tls_context
 
-x509 = pytest.importorskip("cryptography.x509")
+x509 = pytest.importorskip("cryptography.x509", reason="certificates are made with cryptography")
 from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
 
