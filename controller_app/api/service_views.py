@@ -13,7 +13,6 @@ from controller_app.health.states import ProviderState
 from controller_app.model.policy import Health, Policy, Service, Tenant
 from controller_app.model.topology import Host, IPAddress
 from controller_app.naming import fqdn
-from controller_app.pipeline.services import slots_near
 from controller_app.policy.membership import matching
 from controller_app.runtime.computed import Computed
 from controller_app.runtime.conductor import Conductor
@@ -24,7 +23,8 @@ States = Mapping[tuple[str, str, str], ProviderState]
 
 
 def services(conductor: Conductor) -> Document:
-    """Services, their addresses, and everyone their selectors match."""
+    """Services, their addresses, and everyone their selectors match (`providers`), or did and has connections
+    (`leaving`)."""
     known = states(conductor)
     return {
         "services": [
@@ -58,15 +58,17 @@ def _service(conductor: Conductor, tenant: Tenant, service: Service, known: Stat
     key = f"{tenant.name}/{service.name}"
     slots = Counter(allocation.slots.get(f"services/{key}"))
     ips = allocation.addresses.get(key, ())
-    providers = []
+    providers: list[Document] = []
+    left: list[Document] = []
     total = Counter[str]()
-    for endpoint in matching(service.selector, tenant.endpoints):
+    gone = [tenant.endpoints[name] for name in conductor.computed.leaving.get(key, ()) if name in tenant.endpoints]
+    for endpoint in (*matching(service.selector, tenant.endpoints), *gone):
         state = known.get((tenant.name, service.name, endpoint.name), ProviderState("down", "not computed yet"))
         used = conductor.stats.of(Provider(tenant.name, service.name, endpoint.name))
         counts = _used(used, conductor.stats.now)
         total.update({name: counts[name] for name in _SUMMED if counts[name] is not None})
         host = conductor.computed.topology.hosts.get(endpoint.host)
-        providers.append(
+        (left if state.word == "leaving" else providers).append(
             {
                 "endpoint": endpoint.name,
                 "host": endpoint.host,
@@ -93,15 +95,16 @@ def _service(conductor: Conductor, tenant: Tenant, service: Service, known: Stat
         "expose": service.expose if isinstance(service.expose, str) else [written(each) for each in service.expose],
         "policy": conductor.intent.owner(tenant.name, "services", service.name),
         "providers": providers,
+        "leaving": left,
         "near": _near(conductor, key),
-        "total": {"left": None, **total} if providers else {},
+        "total": {"left": None, **total} if providers or left else {},
     }
 
 
 def _near(conductor: Conductor, key: str) -> list[Document]:
     """Where clients have other slots than those of the providers' list, because they are near to some."""
     places: dict[tuple[str, ...], list[str]] = {}
-    for switch, table in slots_near(conductor.computed.compiled.memory, key).items():
+    for switch, table in conductor.computed.compiled.services.near(key).items():
         places.setdefault(table, []).append(switch)
     return [{"switches": switches, "slots": dict(Counter(table))} for table, switches in places.items()]
 
@@ -124,8 +127,8 @@ def _used(used: Used, now: float) -> Document:
 
 
 def _reason(state: ProviderState, used: Used) -> str:
-    """Why a provider is in its state; of one that drains, what is left too."""
-    if state.word != "draining" or used.left is None:
+    """Why a provider is in its state; of one that drains or leaves, what is left too."""
+    if state.word not in ("draining", "leaving") or used.left is None:
         return state.reason
     return f"{used.left} left; {state.reason}"
 

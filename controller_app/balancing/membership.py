@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from itertools import compress, count
+from operator import eq, is_not
 
 from controller_app.balancing.labelled import Labelled
 from controller_app.balancing.selectors import matches
@@ -14,14 +16,17 @@ Members = tuple[Endpoint, ...]  # in order of declaration
 
 
 class Membership:
-    """The members of every service of a tenant. A value: `following` makes the next one."""
+    """The members of every service of a tenant. A value: `following` makes the next one. `touched` are the services
+    that may have others than the one before had; `attached` is the same object as long as no endpoint's host or network
+    changes, `placed` as long as no labels do either."""
 
     def __init__(self, tenant: Tenant) -> None:
         labelled = Labelled(tenant.endpoints)
         self._endpoints, self._services = tenant.endpoints, tenant.services
         self._of = {name: tuple(labelled.matching(each.selector)) for name, each in tenant.services.items()}
         self._asking = _Asking(tenant.services)
-        self.placed = object()  # the same as long as no endpoint's host, network or labels change
+        self.touched: tuple[str, ...] = tuple(tenant.services)
+        self.attached, self.placed = object(), object()
 
     def of(self, service: str) -> Members:
         """The endpoints that a service's selector matches."""
@@ -33,16 +38,20 @@ class Membership:
         same = self._same_services(tenant.services)
         if old is new and same:
             return self
-        changed = [name for name, each in new.items() if old.get(name) is not each and old.get(name) != each]
-        gone = [name for name in old if name not in new] if len(old) + len(changed) != len(new) else []
-        moved = bool(gone) or any(_placed(old.get(name)) != _placed(new[name]) for name in changed)
+        changed, gone = _differences(old, new)
         if same:
             found = Membership.__new__(Membership)
             found._endpoints, found._services, found._asking = new, tenant.services, self._asking
-            found._of = {**self._of, **self._anew([*changed, *gone], new)} if changed or gone else self._of
+            anew = self._anew([*changed, *gone], new) if changed or gone else {}
+            found._of = {**self._of, **anew} if anew else self._of
+            found.touched = tuple(anew)
         else:
             found = Membership(tenant)
-        found.placed = object() if moved else self.placed
+        before_after = [(old.get(name), new[name]) for name in changed]
+        attached = not gone and all(_attached(one) == _attached(other) for one, other in before_after)
+        placed = attached and all(one is not None and one.labels == other.labels for one, other in before_after)
+        found.attached = self.attached if attached else object()
+        found.placed = self.placed if placed else object()
         return found
 
     def _same_services(self, services: Mapping[str, Service]) -> bool:
@@ -58,7 +67,7 @@ class Membership:
             for each in (self._endpoints.get(name), new.get(name)):
                 if each is not None:
                     touched.update(dict.fromkeys(self._asking.for_(each)))
-        place = {name: number for number, name in enumerate(new)}
+        place = dict(zip(new, count(), strict=False))
         result = {}
         for service in touched:
             selector = self._services[service].selector
@@ -68,8 +77,17 @@ class Membership:
         return result
 
 
-def _placed(endpoint: Endpoint | None) -> object:
-    return None if endpoint is None else (endpoint.host, endpoint.network, endpoint.labels)
+def _differences(old: Mapping[str, Endpoint], new: Mapping[str, Endpoint]) -> tuple[list[str], list[str]]:
+    """Who is another one or new, and who is gone."""
+    if len(old) == len(new) and all(map(eq, old, new)):  # nearly always: without a step of Python for each
+        others = compress(new, map(is_not, old.values(), new.values()))
+        return [name for name in others if old[name] != new[name]], []
+    changed = [name for name, each in new.items() if old.get(name) is not each and old.get(name) != each]
+    return changed, [name for name in old if name not in new]
+
+
+def _attached(endpoint: Endpoint | None) -> object:
+    return None if endpoint is None else (endpoint.host, endpoint.network)
 
 
 class _Asking:

@@ -248,7 +248,7 @@ def service_inspect(
     rows = [
         (p["endpoint"], p["host"], p["ips"], p["state"], p["weight"], f"{p['slots']}/256", p["opened"],
          p["left"], p["active"], p["packets_per_second"], p["bytes_in"], p["bytes_out"], p["reason"])
-        for p in found["providers"]
+        for p in (*found["providers"], *found["leaving"])
     ]  # fmt: skip
     total = found["total"]
     if rows:

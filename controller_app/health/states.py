@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from controller_app.balancing.labelled import Labelled
 from controller_app.health.targets import (
+    NOBODY_LEAVES,
     Addresses,
+    Leaving,
     provider_name,
     service_ips,
     speaking_hosts,
@@ -17,11 +19,14 @@ from controller_app.health.targets import (
 from controller_app.model.policy import Endpoint, Policy
 from controller_app.model.topology import Host, Topology
 
-STATES = ("serving", "draining", "unready", "down", "unusable")
+STATES = ("serving", "draining", "leaving", "unready", "down", "unusable")
+
+LEAVING = "the selector does not match it any more: it keeps its connections until they are over"
 
 
 class ProviderState(NamedTuple):
-    """serving: gets slots · draining: keeps its connections, gets new ones only when nobody serves · unready: its
+    """serving: gets slots · draining: keeps its connections, gets new ones only when nobody serves · leaving: the
+    service's selector does not match it any more, it keeps its connections while there are any · unready: its
     check failed, or its drain is over: no slots, its connections are ended · down: its port is down, or its host not
     known · unusable: it lacks an address of the service's IP versions. `reason` is for people, and may be empty."""
 
@@ -40,16 +45,22 @@ class Findings:
 
 
 def provider_states(
-    policy: Policy, topology: Topology, addresses: Addresses, findings: Findings = Findings()
+    policy: Policy,
+    topology: Topology,
+    addresses: Addresses,
+    findings: Findings = Findings(),
+    leaving: Leaving = NOBODY_LEAVES,
 ) -> dict[tuple[str, str, str], ProviderState]:
-    """The state of everyone that a service's selector matches, by tenant, service and endpoint. addresses: of
-    services, from the allocation. It is the state that `topology` was compiled with."""
+    """The state of everyone that a service's selector matches, or did and who has connections, by tenant, service and
+    endpoint. addresses: of services, from the allocation. It is the state that `topology` was compiled with."""
     hosts = speaking_hosts(policy, topology)
     found: dict[tuple[str, str, str], ProviderState] = {}
     for tenant in policy.tenants.values():
         labelled = Labelled(tenant.endpoints)
         for service in tenant.services.values():
             needed = versions(tenant, service, addresses)
+            for name in leaving.get(f"{tenant.name}/{service.name}", ()):
+                found[tenant.name, service.name, name] = ProviderState("leaving", LEAVING)
             for endpoint in labelled.matching(service.selector):
                 name = provider_name(tenant.name, service.name, endpoint.name)
                 state = _attached(endpoint, hosts, topology, needed)

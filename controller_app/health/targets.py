@@ -25,6 +25,8 @@ NOBODY: Mapping[int, IPAddress] = {
     6: IPv6Address(0xFE80 << 112 | (_HIGH ^ 0x02_0000) << 40 | 0xFFFE << 24 | _LOW),
 }
 Addresses = Mapping[str, tuple[str, ...]]  # of services, as in an allocation: "TENANT/SERVICE" -> address texts
+Leaving = Mapping[str, tuple[str, ...]]  # "TENANT/SERVICE" -> endpoints that no selector matches, with connections
+NOBODY_LEAVES: Leaving = {}
 
 
 class Spot(NamedTuple):
@@ -111,16 +113,16 @@ class Wanted(NamedTuple):
     unchecked: Mapping[str, str]
 
 
-def wanted(policy: Policy, topology: Topology, addresses: Addresses) -> Wanted:
+def wanted(policy: Policy, topology: Topology, addresses: Addresses, leaving: Leaving = NOBODY_LEAVES) -> Wanted:
     """Everyone the policy wants checked. Hosts that are not known yet are left out: nothing is sent to them. Those
-    whose port is down stay, so that they come back only when they answer again."""
+    whose port is down stay, so that they come back only when they answer again. leaving: whose connections go on."""
     if not any(service.health for tenant in policy.tenants.values() for service in tenant.services.values()):
         return Wanted((), {})
     members = memberships(policy, topology)
     hosts = speaking_hosts(policy, topology)
     found: dict[tuple[object, ...], tuple[Target, list[str]]] = {}
     unchecked: dict[str, str] = {}
-    for tenant, service, endpoint in _checked(policy):
+    for tenant, service, endpoint in _checked(policy, leaving):
         host = hosts.get(endpoint.host)
         ips = None if host is None else service_ips(host, versions(tenant, service, addresses))
         if host is None or ips is None:
@@ -155,11 +157,14 @@ def service_ips(host: Host, wanted: frozenset[int]) -> tuple[IPAddress, ...] | N
     return tuple(own[version] for version in sorted(wanted)) if wanted <= own.keys() else None
 
 
-def _checked(policy: Policy) -> Iterator[tuple[Tenant, Service, Endpoint]]:
+def _checked(policy: Policy, leaving: Leaving) -> Iterator[tuple[Tenant, Service, Endpoint]]:
     for tenant in policy.tenants.values():
         labelled = Labelled(tenant.endpoints)
         for service in tenant.services.values():
-            for endpoint in labelled.matching(service.selector) if service.health is not None else ():
+            if service.health is None:
+                continue
+            left = [tenant.endpoints[name] for name in leaving.get(f"{tenant.name}/{service.name}", ())]
+            for endpoint in (*labelled.matching(service.selector), *left):
                 yield tenant, service, endpoint
 
 

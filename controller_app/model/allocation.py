@@ -23,6 +23,8 @@ class Allocation:
     addresses: "TENANT/SERVICE" -> address texts;
     served: "TENANT/SERVICE" -> the waypoints of its providers, those that are none any more first;
     served_by: "TENANT/SERVICE" -> the hosts at these waypoints, in the same order;
+    providers: "TENANT/SERVICE" -> endpoint -> host, of all whose connections go on, also of those that the service's
+    selector does not match any more;
     next: number space -> where to look for the next free number, so that numbers are not soon used again.
     """
 
@@ -34,6 +36,7 @@ class Allocation:
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     served: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     served_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    providers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     next: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
@@ -57,5 +60,6 @@ class Allocation:
             addresses={k: tuple(v) for k, v in data.get("addresses", {}).items()},
             served={k: tuple(v) for k, v in data.get("served", {}).items()},
             served_by={k: tuple(v) for k, v in data.get("served_by", {}).items()},
+            providers={k: dict(v) for k, v in data.get("providers", {}).items()},
             next=dict(data.get("next", {})),
         )

@@ -6,20 +6,22 @@ functions need, and one block of rules for each list of functions and service th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any
 
 from controller_app.model.flow import Flow, FlowKey, MeterConfig, SwitchState
 from controller_app.pipeline.admission import admit
 from controller_app.pipeline.answers import respond
-from controller_app.pipeline.boxes import Prefix
-from controller_app.pipeline.build import Fields, Rules
+from controller_app.pipeline.build import Rules
+from controller_app.pipeline.catalogue import Choice
 from controller_app.pipeline.checked import Reply, checked, depends, replies
-from controller_app.pipeline.choose import affine, always, choose, forget_providers, lead, recall, resume
+from controller_app.pipeline.choose import always, lead, recall, resume
 from controller_app.pipeline.choose_between import (
     Asked,
     alone,
-    came,
     go_on,
+    offer,
     paths_at,
     recall_between,
     resumed,
@@ -33,11 +35,12 @@ from controller_app.pipeline.flood import flood, tree
 from controller_app.pipeline.functions import advance, restore, serve
 from controller_app.pipeline.holding import Holding
 from controller_app.pipeline.memory import Memory
-from controller_app.pipeline.reach import Reach, reachable
-from controller_app.pipeline.serving import always_untranslate, provide, serve_at, stray
+from controller_app.pipeline.reach import Reach
+from controller_app.pipeline.serving import always_untranslate, serve_at, stray
 from controller_app.pipeline.shared import Shared
+from controller_app.pipeline.shelves import ShelfRules, Wanted, exposed, places, sought
 from controller_app.pipeline.transit import groups_of, transit
-from controller_app.pipeline.views import ArmView, HostView, InstanceView, ListView, ServiceView, World
+from controller_app.pipeline.views import ArmView, HostView, InstanceView, ListView, World, shelf_of
 
 Offered = dict[Asked, None]  # what packets have to choose at a switch, in order
 
@@ -54,6 +57,10 @@ class Assembly:
         self._classified: dict[str, Mapping[FlowKey, Flow]] = {}
         self._meters: dict[str, tuple[MeterConfig, ...]] = {}
         self._reach = Reach(world)
+        self._shelved: dict[str, list[SwitchState]] = {switch: [] for switch in world.topology.switches}
+        self._wanted: dict[int, Wanted] = {}  # by shelf
+        self._lists: dict[str, dict[tuple[str, bool], None]] = {}  # by switch, those that are chosen with services
+        self._places = [memory.part(("places", n), shelf, places, shelf) for n, shelf in world.shelves.items()]
         self._place_all()
         self._serve_all()
         self._provide_all()
@@ -114,7 +121,7 @@ class Assembly:
             world.departures,
             world.crossed,
             {view.transport for view in world.lists.values()},
-            {view.tenant for view in world.services.values()},
+            {name for name, tenant in world.policy.tenants.items() if tenant.services},
             {name: (tenant.networks, tenant.flood) for name, tenant in world.policy.tenants.items()},
             {n: number for n, number in self._objects.items() if not n.startswith(_NAMED_APART)},
         )
@@ -178,23 +185,14 @@ class Assembly:
 
     def _provide_all(self) -> None:
         world, part = self._world, self._memory.part
-        for switch, here in world.providers_of.items():
-            hosts = {provider.zone: provider for _, provider in here}
-            self._parts[switch].append(part(("serve at", switch), hosts, self._serve_at, switch, hosts))
+        hosts: dict[str, dict[int, HostView]] = {}
+        for where in self._places:
+            for switch, here in where.hosts.items():
+                hosts.setdefault(switch, {}).update(here)
+        for switch, providers in hosts.items():
+            self._parts[switch].append(part(("serve at", switch), providers, self._serve_at, switch, providers))
         for switch, expected in part("replies", depends(world), replies, world).items():
             self._parts[switch].append(part(("checked", switch), expected, self._checked, switch, expected))
-        starts = sorted(world.starts)
-        for key, view in world.services.items():
-            serving = view.id, view.ips, view.service.ports, view.providers
-            for switch, rules in part(("provide", key), serving, self._provide, view):
-                self._parts[switch].append(rules)
-            for switch in starts:
-                sources, again = self._reach.sources(view, switch), self._reach.again(view, switch)
-                if not sources and not again:
-                    continue
-                name = "reach", key, sources, again
-                asked = view.id, view.ips, view.service.ports, bool(view.slots), world.tenants[view.tenant]
-                self._parts[switch].append(part(name, asked, self._reachable, view, sources, again))
 
     def _checked(self, switch: str, expected: tuple[Reply, ...]) -> Rules:
         rules = self._empty(switch)
@@ -204,18 +202,6 @@ class Assembly:
     def _serve_at(self, switch: str, hosts: Mapping[int, HostView]) -> Rules:
         rules = self._empty(switch)
         serve_at(rules, hosts.values())
-        return rules
-
-    def _provide(self, view: ServiceView) -> tuple[tuple[str, Rules], ...]:
-        found: dict[str, Rules] = {}
-        for provider in view.providers.values():
-            rules = found.setdefault(provider.switch, self._empty(provider.switch))
-            provide(rules, view, provider)
-        return tuple(found.items())
-
-    def _reachable(self, view: ServiceView, sources: tuple[Prefix | None, ...], again: bool) -> Rules:
-        rules = self._empty(f"every switch that reaches {view.key}")
-        reachable(self._world, rules, view, sources, again)
         return rules
 
     # -- what its packets can meet ---------------------------------------------------------------------------
@@ -228,43 +214,79 @@ class Assembly:
         for switch, rules in after.items():
             if rules.flows or rules.meters:
                 self._parts[switch].append(rules)
-        here = sources(world)
+        here = sources(world, [where.addresses for where in self._places])
         choices: dict[str, Offered] = {}
+        offers: dict[int, dict[str, tuple[Choice, ...]]] = {}
         for switch in world.topology.switches:
             if switch not in world.starts:
                 continue
             found = classification.at(switch, here.get(switch, {}), world.resumes.get(switch, frozenset()))
             self._classified[switch] = found.flows
             self._meters[switch] = found.meters
-            choices[switch] = self._asked({**found.choices, **branched.get(switch, {})}, switch)
+            source = found.choices, branched.get(switch, {}), world.service_numbers
+            rest, by_shelf = self._memory.part(("choices", switch), source, _apart, *source)
+            choices[switch] = self._asked(rest, switch)
+            for shelf, offered in by_shelf.items():
+                offers.setdefault(shelf, {})[switch] = offered
+        self._seek(offers)
+        for wanted in self._wanted.values():
+            for switch, single in wanted.sought.alone.items():
+                choices[switch].update(dict.fromkeys(single))
+                self._lists.setdefault(switch, {}).update(dict.fromkeys(wanted.sought.lists[switch]))
         return choices
 
-    def _asked(self, choices: Choices, switch: str) -> Offered:
-        """What has to be chosen, without services that nobody reaches there. A path is also chosen alone: for who
-        remembers a provider, and for services that choose theirs by the client."""
+    def _asked(self, choices: Iterable[Choice], switch: str) -> Offered:
+        """What has to be chosen, apart from services."""
         asked: Offered = {}
-        for key, backward, service_key in choices:
-            view, one = self._world.lists.get(key), Asked(key, backward, service_key)
-            if not service_key:
-                found = [*alone(view, one, switch), *(() if view is None else resumed(self._world, view, one, switch))]
-                asked.update(dict.fromkeys(found))
-                continue
-            service = self._world.services[service_key]
-            if not self._reach.at(service, switch):
-                continue
-            by_client = service.affine and bool(service.slots)
-            asked[Asked("", False, service_key) if by_client else one] = None
-            if view is not None and not by_client:
-                asked.update(dict.fromkeys(resumed(self._world, view, one, switch)))
-            if view is not None and (by_client or view.sticky):
-                asked.update(dict.fromkeys(alone(view, one, switch)))
+        for key, backward, _ in choices:
+            view, one = self._world.lists.get(key), Asked(key, backward, "")
+            found = [*alone(view, one, switch), *(() if view is None else resumed(self._world, view, one, switch))]
+            asked.update(dict.fromkeys(found))
         return asked
 
+    def _seek(self, offers: Mapping[int, Mapping[str, tuple[Choice, ...]]]) -> None:
+        """What is to be chosen of services. offers: by shelf and switch."""
+        world, memory = self._world, self._memory
+        around = world.service_hosts, world.starts, world.tenants, world.resumes, world.blocks, world.instances
+        self._surroundings = memory.part("surroundings", (*around, world.portable), object)
+        for number, shelf in world.shelves.items():
+            hidden = memory.part(("exposed", number), shelf, exposed, shelf)
+            grants = tuple(map(self._reach.grants, hidden))
+            here = tuple(offers.get(number, {}).items())
+            keys = dict.fromkeys(key for _, some in here for key, _, _ in some if key)
+            lists = tuple(world.lists.get(key) for key in keys)
+            source = self._surroundings, shelf, grants, here, lists
+            found = memory.part(("sought", number), source, sought, world, self._reach, shelf, here)
+            self._wanted[number] = Wanted(self._surroundings, shelf, grants, lists, found)
+
+    @property
+    def choices_of_services(self) -> Iterator[str]:
+        """The names of all choices of services, for the numbers of their groups."""
+        return chain.from_iterable(wanted.sought.names for wanted in self._wanted.values())
+
+    def serve(self, groups: Mapping[str, int]) -> None:
+        """Add the rules of services. groups: name of a choice -> its group's number."""
+        world, reach, objects = self._world, self._reach, self._objects
+        for number, without_numbers in self._wanted.items():
+            numbers = tuple(map(groups.__getitem__, without_numbers.sought.names))
+            wanted = without_numbers._replace(numbers=numbers)
+            made = self._memory.following(
+                ("shelf", number),
+                lambda kept, now: kept if kept.fits(now) else ShelfRules(world, reach, objects, now, kept),
+                lambda now: ShelfRules(world, reach, objects, now, None),
+                wanted,
+            )
+            for switch, held in made.held.items():
+                self._shelved[switch].append(held)
+
     def choose(self, switch: str, choices: Offered, groups: Mapping[str, int]) -> None:
-        """Add what the packets of a switch can choose. groups: name of a choice -> its group's number."""
+        """Add what the packets of a switch can choose, apart from services. groups: name of a choice -> its group's
+        number."""
         world, part = self._world, self._memory.part
-        affinity = any(service.affine for service in world.services.values())
-        for key in dict.fromkeys(asked.key for asked in choices if asked.key):
+        affinity = any(view.affine for shelf in world.shelves.values() for view in shelf) if choices else False
+        lists = dict.fromkeys((asked.key, asked.backward) for asked in choices if asked.key)
+        lists.update(self._lists.get(switch, {}))
+        for key in dict.fromkeys(key for key, _ in lists):
             view = world.lists[key]
             known = view.id, view.sticky, view.paths.keys(), view.on_path, view.free, affinity
             if view.by_edges and view.sticky and view.chain is not None and view.chain.require is not None:
@@ -273,34 +295,22 @@ class Assembly:
                 self._parts[switch].append(part(("recall", key, switch), source, self._recall_between, view, switch))
                 continue
             self._parts[switch].append(part(("recall", key), known, self._recall, view, affinity))
-        for key, backward in dict.fromkeys((asked.key, asked.backward) for asked in choices if asked.key):
+        for key, backward in lists:
             view = world.lists[key]
             self._parts[switch].append(part(("lead", key, backward), view.paths, self._lead, view, backward))
         for asked in choices:
-            if asked.out_of and not asked.service:
-                view = world.lists[asked.key]
+            if not asked.key:
+                continue
+            view = world.lists[asked.key]
+            if asked.out_of:
                 made_from = view, [world.blocks.get(end) for ends in view.between for end in ends]
                 self._parts[switch].append(part(("go on", asked), made_from, self._go_on, view, asked))
-            elif asked.key or asked.service:
-                view_or_none = world.lists[asked.key] if asked.key else None
-                service = world.services[asked.service] if asked.service else None
-                number = groups[asked.name]
-                slots = () if service is None else service.slots_at(switch)
-                paths = paths_at(view_or_none, switch, asked, service, slots)
-                there = towards(world, asked.egress) if asked.egress else ({},)
-                there = (came(asked),) if asked.out_of else there
-                chosen = view_or_none, service, slots, paths, there, number, world.portable
-                by_edges = view_or_none is not None and view_or_none.by_edges
-                place = switch if by_edges else "" if service is None else _place(service, switch)
-                made = part(
-                    ("choice", asked, place), chosen, self._choice, view_or_none, asked, service, slots, paths, there,
-                    number,
-                )  # fmt: skip
-                self._parts[switch].append(made)
-        for service_key in dict.fromkeys(asked.service for asked in choices if asked.service):
-            service = world.services[service_key]
-            left = service.id, service.left
-            self._parts[switch].append(part(("left", service_key), left, self._left, service))
+                continue
+            paths = paths_at(view, switch, asked, None, ())
+            there = towards(world, asked.egress) if asked.egress else ({},)
+            chosen = view, None, (), paths, there, groups[asked.name], world.portable
+            place = switch if view.by_edges else ""
+            self._parts[switch].append(part(("choice", asked, place), chosen, self._choice, asked, *chosen))
 
     def _recall(self, view: ListView, affinity: bool) -> Rules:
         rules = self._empty(f"every switch that offers {view.key}")
@@ -323,34 +333,16 @@ class Assembly:
         go_on(self._world, rules, view, asked)
         return rules
 
-    def _choice(
-        self,
-        view: ListView | None,
-        asked: Asked,
-        service: ServiceView | None,
-        slots: tuple[str, ...],
-        paths: tuple[int | None, ...],
-        there: tuple[Fields, ...],
-        number: int,
-    ) -> Rules:
+    def _choice(self, asked: Asked, *chosen: Any) -> Rules:
         rules = self._empty("every switch that offers it")
-        if service is not None and service.affine and slots:
-            affine(rules, service, slots)
-        else:
-            portable, plus = self._world.portable, int(bool(asked.out_of))
-            choose(rules, view, asked.backward, service, slots, paths, number, portable, there, plus)
-        return rules
-
-    def _left(self, service: ServiceView) -> Rules:
-        rules = self._empty(f"every switch that offers {service.key}")
-        forget_providers(rules, service)
+        offer(rules, asked, *chosen)
         return rules
 
     # -- all of it -------------------------------------------------------------------------------------------
 
     def state(self, switch: str) -> SwitchState:
         """What a switch is to hold."""
-        parts = tuple(self._parts[switch])
+        parts: tuple[Rules | SwitchState, ...] = (*self._parts[switch], *self._shelved[switch])
         flows = *(part.flows for part in parts), self._classified.get(switch, _NO_FLOWS)
         groups = tuple(part.groups for part in parts if part.groups)
         meters = *(part.meters for part in parts if part.meters), {m.id: m for m in self._meters.get(switch, ())}
@@ -361,6 +353,12 @@ class Assembly:
         return Rules(name, self._objects)
 
 
-def _place(service: ServiceView, switch: str) -> object:
-    """What tells the choices of a service at different switches apart."""
-    return switch if switch in service.near else ""
+def _apart(choices: Choices, more: Choices, numbers: Mapping[str, int]) -> \
+        tuple[tuple[Choice, ...], dict[int, tuple[Choice, ...]]]:  # fmt: skip
+    """Choices without a service, and those with one by its shelf. numbers: of services."""
+    rest: list[Choice] = []
+    shelves: dict[int, list[Choice]] = {}
+    for choice in {**choices, **more}:
+        key = choice[2]
+        (shelves.setdefault(shelf_of(numbers[key]), []) if key else rest).append(choice)
+    return tuple(rest), {shelf: tuple(some) for shelf, some in shelves.items()}

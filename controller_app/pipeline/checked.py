@@ -44,6 +44,7 @@ def depends(world: World) -> tuple[object, ...]:
     """What `replies` is made of."""
     tenants = [t for t in world.policy.tenants.values() if any(map(checked_port, t.services.values()))]
     parts: list[object] = [(tenant.name, tenant.services, tenant.endpoints, tenant.networks) for tenant in tenants]
+    parts += [world.services[f"{t.name}/{s.name}"].providers for t in tenants for s in t.services.values() if s.health]
     parts += [
         (tenant.name, tenant.functions, tenant.networks)
         for tenant in world.policy.tenants.values()
@@ -59,10 +60,13 @@ def _replies(world: World) -> Iterator[tuple[str, Reply]]:
         labelled = Labelled(tenant.endpoints)
         for service in tenant.services.values():
             port = checked_port(service)
-            for endpoint in labelled.matching(service.selector) if port is not None else ():
-                host = world.hosts.get(endpoint.host)
+            if port is None:
+                continue
+            found = [world.hosts.get(endpoint.host) for endpoint in labelled.matching(service.selector)]
+            found += world.services[f"{tenant.name}/{service.name}"].providers.values()  # also of those who leave
+            for host in found:
                 for version in (4, 6) if host is not None else ():
-                    assert host is not None and port is not None
+                    assert host is not None
                     ip = host.ip(version)
                     gateway = None if ip is None else gateway_for(tenant, host.network, ip)
                     if gateway is not None:

@@ -9,7 +9,7 @@ from controller_app.balancing.slots import service_slot
 from controller_app.model.allocation import SLOTS
 from controller_app.pipeline import labels
 from controller_app.pipeline.build import Fields, Rules
-from controller_app.pipeline.choose import slot_action, take_again
+from controller_app.pipeline.choose import affine, choose, slot_action, take_again
 from controller_app.pipeline.labels import both
 from controller_app.pipeline.tables import BACKWARD_REG, FROM, LIST, RESUMED, SERVICE
 from controller_app.pipeline.views import ListView, ServiceView, World
@@ -60,6 +60,25 @@ def towards(world: World, egress: str) -> tuple[Fields, ...]:
 def came(asked: Asked) -> Fields:
     """Packets that came out of a function's arm without their label."""
     return {"reg6": both(labels.bits(FROM, asked.out_of), labels.bits(RESUMED, 1))}
+
+
+def offer(
+    rules: Rules,
+    asked: Asked,
+    view: ListView | None,
+    service: ServiceView | None,
+    slots: tuple[str, ...],
+    paths: tuple[int | None, ...],
+    there: tuple[Fields, ...],
+    number: int,
+    portable: bool,
+) -> None:
+    """The rules of one choice; see `choose`."""
+    if service is not None and service.affine and slots:
+        affine(rules, service, slots)
+    else:
+        plus = int(bool(asked.out_of))
+        choose(rules, view, asked.backward, service, slots, paths, number, portable, there, plus)
 
 
 def paths_at(

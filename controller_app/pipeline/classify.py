@@ -8,7 +8,7 @@ becomes of links, instances and slots.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from controller_app.model.flow import Action, Ct, Flow, FlowKey, Match, MeterConfig, match
@@ -60,16 +60,16 @@ class Classified(NamedTuple):
     meters: tuple[MeterConfig, ...]
 
 
-def sources(world: World) -> dict[str, Here]:
+def sources(world: World, shelved: Iterable[Mapping[str, Mapping[str, tuple[Prefix, ...]]]]) -> dict[str, Here]:
     """Per switch and tenant, the addresses that packets entering there can come from: its hosts', the prefixes
-    behind them, and those of services with a provider there."""
+    behind them, and those of services with a provider there. shelved: the last, by switch and tenant, in parts."""
     found: dict[str, dict[str, list[Prefix]]] = defaultdict(lambda: defaultdict(list))
     for host in world.hosts.values():
         found[host.switch][host.tenant] += [prefix_of(value) for value in (*host.ips, *host.prefixes)]
-    for service in world.services.values():
-        ips = [prefix_of(ip) for ip in service.ips]
-        for switch in dict.fromkeys(provider.switch for provider in service.providers.values()):
-            found[switch][service.tenant] += ips
+    for part in shelved:
+        for switch, by_tenant in part.items():
+            for tenant, prefixes in by_tenant.items():
+                found[switch][tenant] += prefixes
     return {
         switch: {tenant: tuple(dict.fromkeys(prefixes)) for tenant, prefixes in here.items()}
         for switch, here in found.items()
@@ -355,7 +355,9 @@ def _spare(rules: Rules) -> None:
 def _depends(world: World) -> tuple[object, ...]:
     """What a classification is made of. Neither links nor instances nor slots are in it."""
     declared = {
-        name: (t.default_allow, t.networks, t.segments, world.placed.get(name, t.endpoints), t.chains, t.classifiers,
+        name: (t.default_allow, t.networks, t.segments,
+               # only their parties are told by endpoints
+               world.placed.get(name, t.endpoints) if t.classifiers or t.segments else None, t.chains, t.classifiers,
                t.services, [(f.name, f.mode, f.handover, f.on_failure) for f in t.functions.values()])
         for name, t in world.policy.tenants.items()
     }  # fmt: skip

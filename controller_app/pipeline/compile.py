@@ -15,6 +15,7 @@ from controller_app.pipeline.choose_between import names
 from controller_app.pipeline.classify import Classification
 from controller_app.pipeline.ids import Numbers
 from controller_app.pipeline.memory import Memory
+from controller_app.pipeline.services import Book
 from controller_app.pipeline.transit import FIRST_GROUP
 from controller_app.pipeline.world import build_world
 
@@ -28,6 +29,12 @@ class Compiled:
     allocation: Allocation
     memory: Memory
     unmet: tuple[Diagnostic, ...] = ()  # what chains require and cannot have now: nothing passes there
+
+    @property
+    def services(self) -> Book:
+        """The services, with who provides them."""
+        found: Book = self.memory.kept("services")
+        return found
 
 
 def compile(
@@ -68,9 +75,11 @@ def compile_next(
     assembly = Assembly(world, objects, memory)
     choices = assembly.classified(classification)
     numbers = Numbers(made)
-    groups = numbers.assign("groups", names(choices.values()), before.ids.get("groups", {}), limit=FIRST_GROUP)
+    asked = [*names(choices.values()), *assembly.choices_of_services]
+    groups = numbers.assign("groups", asked, before.ids.get("groups", {}), limit=FIRST_GROUP)
     for switch, offered in choices.items():
         assembly.choose(switch, offered, groups)
+    assembly.serve(groups)
     made = replace(made, ids={**made.ids, "groups": groups, "ranks": classification.ranks}, next=numbers.next)
     state = {switch: assembly.state(switch) for switch in topology.switches}
     memory.seal()

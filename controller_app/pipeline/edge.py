@@ -60,7 +60,7 @@ def _routes(world: World, tenant: str) -> bool:
     return (
         any(network.gateways for network in networks)
         or len({host.network for host in world.hosts.values() if host.tenant == tenant}) > 1
-        or any(service.tenant == tenant for service in world.services.values())
+        or bool(world.policy.tenants.get(tenant, Tenant()).services)
     )
 
 

@@ -8,10 +8,12 @@ from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
 from controller_app.model.flow import Flow, FlowKey, Group, MeterConfig, SwitchState
+from controller_app.model.flow_table import changed, differences, flat
 from controller_app.pipeline.build import PipelineError
 
 Key = TypeVar("Key", bound=Hashable)
 Parts = tuple[Mapping[Any, Any], ...]
+_NOTHING: Mapping[FlowKey, Flow] = {}
 
 
 class Source(NamedTuple):
@@ -60,7 +62,7 @@ def _union(parts: Iterable[Mapping[Key, Any]]) -> dict[Key, Any]:
 
 def _merged(switch: str, parts: tuple[Mapping[FlowKey, Flow], ...]) -> tuple[dict[FlowKey, Flow], frozenset[FlowKey]]:
     """All flows, and the keys of those that several parts want."""
-    flows = _union(parts)
+    flows = _union(map(flat, parts))
     if len(flows) == sum(map(len, parts)):
         return flows, frozenset()
     _check_agreement(switch, parts)
@@ -77,26 +79,35 @@ def _followed(
     twice, and the second thing answered: what several parts want, or did at some time."""
     if not _differ(before, now):
         return held, twice
-    known, wanted = {id(part): part for part in before}, {id(part): part for part in now}
-    gone = [part for number, part in known.items() if number not in wanted]
-    come = [part for number, part in wanted.items() if number not in known]
-    leaving, arriving = _union(gone), _union(come)
-    if 4 * (len(leaving) + len(arriving)) > len(held) or len(arriving) != sum(map(len, come)):
+    if len(before) == len(now):  # parts keep their places where none comes or goes
+        pairs = [(one, other) for one, other in zip(before, now, strict=True) if one is not other]
+    else:
+        known, wanted = {id(part): part for part in before}, {id(part): part for part in now}
+        pairs = [(part, _NOTHING) for number, part in known.items() if number not in wanted]
+        pairs += [(_NOTHING, part) for number, part in wanted.items() if number not in known]
+    if len(pairs) > 1 and 4 * sum(max(len(one), len(other)) for one, other in pairs) > len(held):
         return None
-    flows = dict(held)
+    leaving: dict[FlowKey, Flow] = {}
+    arriving: dict[FlowKey, Flow] = {}
+    for one, other in pairs:
+        for key, was, now_is in differences(one, other):
+            if was is not None:
+                leaving[key] = was
+            if now_is is not None and arriving.setdefault(key, now_is) != now_is:
+                return None  # perhaps two parts want something else of one flow
+    if leaving == arriving:  # one part gave them to another
+        return held, twice
     again = [key for key in arriving if key in held and (key not in leaving or key in twice)]
     if any(held[key] != arriving[key] for key in again):
-        return None  # perhaps two parts want something else of one flow
-    flows.update(arriving)
-    twice = twice.union(again)
+        return None  # likewise
+    put, drop = dict(arriving), []
     for key in leaving.keys() - arriving.keys():
-        others = [part[key] for number, part in wanted.items() if number in known and key in part] \
-            if key in twice else ()
+        others = [part[key] for part in now if key in part] if key in twice else ()
         if others:
-            flows[key] = others[-1]
+            put[key] = others[-1]
         else:
-            del flows[key]
-    return flows, twice
+            drop.append(key)
+    return changed(held, put, drop), twice.union(again)
 
 
 def _check_agreement(switch: str, every: tuple[Mapping[FlowKey, Flow], ...]) -> None:

@@ -7,6 +7,7 @@ one that was given up is taken again only after all the others of its space were
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import eq
 
 from controller_app.model.allocation import Allocation
 from controller_app.model.position import NOWHERE, Diagnostic, PolicyError
@@ -32,14 +33,16 @@ class Numbers:
         limit: int = 1 << 40,
         reserved: Iterable[int] = (),
         together: bool = False,
-    ) -> dict[str, int]:
+    ) -> Mapping[str, int]:
         """Numbers from `first` to below `limit` for `names`: the previous one where there is one, otherwise the
         next that is neither `reserved` nor held by anybody of `previous`. together: many new ones start where few
-        (value, mask) pairs match them all.
+        (value, mask) pairs match them all. Where nothing changes it is `previous` itself.
 
         Raises PolicyError when there are not enough of them.
         """
         wanted = dict.fromkeys(names)
+        if len(wanted) == len(previous) and all(map(eq, wanted, previous)):
+            return previous
         taken = {*previous.values(), *reserved}
         result: dict[str, int] = {}
         start = candidate = max(first, min(self.next.get(space, first), limit))

@@ -112,10 +112,10 @@ class PathNumbers:
     def __init__(self, previous: Allocation, numbers: Numbers) -> None:
         self._numbers = numbers
         # every path id that anything holds, so that lists do not get each other's
-        self._held = {key: dict(kept) for key, kept in previous.paths.items()}
+        self._held: dict[str, Mapping[str, int]] = {key: dict(kept) for key, kept in previous.paths.items()}
         self._taken = {number for kept in self._held.values() for number in kept.values()}
 
-    def of(self, key: str, sticky: bool, combinations: Iterable[str]) -> dict[str, int]:
+    def of(self, key: str, sticky: bool, combinations: Iterable[str]) -> Mapping[str, int]:
         """The numbers of a list's combinations ("fw1,ids1")."""
         base = labels.REMEMBERED if sticky else 0
         found = self._numbers.assign(
@@ -131,7 +131,7 @@ class PathNumbers:
         self._held[key] = found
         return found
 
-    def kept(self, keys: Iterable[str]) -> dict[str, dict[str, int]]:
+    def kept(self, keys: Iterable[str]) -> dict[str, Mapping[str, int]]:
         """All of these lists, also those that no slot takes just now."""
         return {key: self._held.get(key, {}) for key in keys}
 
@@ -143,7 +143,7 @@ def build_lists(
     slots: dict[str, tuple[str, ...]],
     numbers: Numbers,
     paths_of: PathNumbers,
-) -> tuple[dict[str, ListView], dict[str, int]]:
+) -> tuple[dict[str, ListView], Mapping[str, int]]:
     """The lists with their paths, but for those that depend on edges; and their ids. `slots` gets the table of every
     function."""
     wanted = wanted_lists(policy, left_out(policy, instances))

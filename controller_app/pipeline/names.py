@@ -15,7 +15,7 @@ _TCP, _UDP = 6, 17
 
 def ask_names(world: World, rules: Rules, tenant: str) -> None:
     """A tenant's questions, where it has names. By TCP they are refused at once: answers are small."""
-    if not any(service.tenant == tenant for service in world.services.values()):
+    if not world.policy.tenants.get(tenant, Tenant()).services:
         return
     tagged: Fields = {"reg5": labels.bits(TAGGED, 1), "vlan_tci": (0x1000, 0x1000)}
     any_tagged = any(host.tenant == tenant and host.vlan is not None for host in world.hosts.values())

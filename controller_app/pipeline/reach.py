@@ -28,30 +28,35 @@ class Reach:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._parties: dict[str, Parties] = {}
+        self._granted: dict[str, tuple[Prefix, ...]] = {}
+
+    def grants(self, view: ServiceView) -> Grants:
+        """Where the packets of a service's clients come from."""
+        if view.service.expose == "everyone":
+            return None
+        found = self._granted.get(view.key)
+        if found is None:
+            named = _named(view, self._opened[view.tenant])
+            parties = self._parties.get(view.tenant)
+            if parties is None:
+                parties = self._parties[view.tenant] = Parties(self._world, self._world.policy.tenants[view.tenant])
+            found = tuple(dict.fromkeys(prefix for party in named for prefix in parties.prefixes(party)))
+            self._granted[view.key] = found
+        return found
 
     @cached_property
-    def grants(self) -> Mapping[str, Grants]:
-        """By service key, where its clients' packets come from."""
-        world = self._world
-        parties: dict[str, Parties] = {}
-        opened = {name: openers(tenant) for name, tenant in world.policy.tenants.items()}
-        found: dict[str, Grants] = {}
-        for key, view in world.services.items():
-            named = _named(view, opened[view.tenant])
-            if named is None:
-                found[key] = None
-                continue
-            if view.tenant not in parties:
-                parties[view.tenant] = Parties(world, world.policy.tenants[view.tenant])
-            found[key] = tuple(dict.fromkeys(p for party in named for p in parties[view.tenant].prefixes(party)))
-        return found
+    def _opened(self) -> Mapping[str, Mapping[str, list[Party]]]:
+        return {name: openers(tenant) for name, tenant in self._world.policy.tenants.items()}
 
     def sources(self, view: ServiceView, switch: str) -> tuple[Prefix | None, ...]:
         """Where packets of this switch's hosts may come from to reach the service; (None,): they all may."""
-        grants = self.grants[view.key]
         here = self._here.get(switch, {}).get(view.tenant)
-        if here is None or grants is None:
-            return () if here is None else (None,)
+        if here is None:
+            return ()
+        grants = self.grants(view)
+        if grants is None:
+            return (None,)
         return tuple(dict.fromkeys(_common(here, grants)))
 
     def at(self, view: ServiceView, switch: str) -> bool:
@@ -79,11 +84,9 @@ class Reach:
         }
 
 
-def _named(view: ServiceView, opened: Mapping[str, list[Party]]) -> list[Party] | None:
-    """Who may reach a service; None: everyone. opened: by whom internal ones are (`openers`)."""
+def _named(view: ServiceView, opened: Mapping[str, list[Party]]) -> list[Party]:
+    """Who may reach a service that not everyone does. opened: by whom internal ones are (`openers`)."""
     service = view.service
-    if service.expose == "everyone":
-        return None
     if not isinstance(service.expose, str):
         return list(service.expose)
     return opened.get(service.name, [])

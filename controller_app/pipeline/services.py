@@ -1,38 +1,161 @@
-"""Services: their addresses, and the providers that their labels choose."""
+"""All services of a policy: a book that is carried on from one compile to the next, so that a provider that changes
+costs a look at its services, and not at all there are."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from functools import partial
-from ipaddress import ip_address
-from math import inf
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 
 from controller_app.balancing.membership import Membership
-from controller_app.balancing.slots import fill
 from controller_app.model.allocation import Allocation
-from controller_app.model.policy import Policy, Service, Tenant
-from controller_app.model.position import Diagnostic, PolicyError
-from controller_app.model.topology import End, IPAddress, IPNetwork, Topology
+from controller_app.model.policy import Policy
+from controller_app.model.topology import Switch, Topology
 from controller_app.pipeline.ids import Numbers
 from controller_app.pipeline.memory import Memory
-from controller_app.pipeline.views import HostView, ServiceView
+from controller_app.pipeline.providers import Made, Source, hosts_down, out_of_service
+from controller_app.pipeline.service_addresses import Addresses
+from controller_app.pipeline.views import HostView, ServiceView, Shelf, shelf_of
+from controller_app.policy.membership import leaving
 from controller_app.routing.distances import Routes
 
-_MOST_REMEMBERED = 512  # waypoints of providers that connections may be remembered of, for each service
+
+class _Known(NamedTuple):
+    """What every service depends on. unready: by service, as in `Topology.unready`; down: hosts whose port is."""
+
+    members: Mapping[str, Membership]
+    ids: Mapping[str, int]
+    given: Addresses
+    hosts: Mapping[str, HostView]
+    down: frozenset[str]
+    unready: Mapping[str, tuple[str, ...]]
+    switches: Mapping[str, Switch]
+    routes: Routes
 
 
-class Built(NamedTuple):
-    """The services by their key, with their ids, their addresses as texts, and the waypoints of all their providers,
-    also of those that were, with the hosts there."""
+class Book:
+    """The services by their key (`tenant/name`): `services`; `ids` are their numbers, `addresses` their addresses as
+    texts. `shelves` hold the same services by a part of their number: the same tuple as long as nothing on it changed.
+    `served`, `served_by` and `providers` are what the allocation says of them. `leaving` are, by service, the endpoints
+    that its selector does not match any more, and whose connections go on. `slots` are all tables of the compile
+    this was made in, in which theirs are."""
 
-    services: dict[str, ServiceView]
-    ids: dict[str, int]
-    addresses: dict[str, tuple[str, ...]]
-    served: dict[str, tuple[int, ...]]
-    served_by: dict[str, tuple[str, ...]]
-    placed: dict[str, object]  # by tenant, the same while its endpoints are where they are, with their labels
+    def __init__(
+        self,
+        policy: Policy,
+        known: _Known,
+        previous: Allocation,
+        slots: dict[str, tuple[str, ...]],
+        before: Book | None,
+    ) -> None:
+        self.slots = slots
+        self._known, self._tenants = known, policy.tenants
+        self.hosts, self.ids, self.addresses = known.hosts, known.ids, known.given.texts
+        # what follows just from the allocation that came of the book before is carried on
+        then = before if before is not None and before._led_to(previous) and before._numbered(policy, known) else None
+        touched = known.ids if then is None else then._touched(policy, known)
+        made = {} if before is None else before._made
+        self._made: dict[str, Made] = dict(made) if then else {key: made[key] for key in known.ids if key in made}
+        self.services: dict[str, ServiceView] = dict(then.services) if then else {}
+        self.shelves: dict[int, Shelf] = dict(then.shelves) if then else {}
+        self.served: dict[str, tuple[int, ...]] = dict(then.served) if then else {}
+        self.served_by: dict[str, tuple[str, ...]] = dict(then.served_by) if then else {}
+        self.providers: dict[str, dict[str, str]] = dict(then.providers) if then else {}
+        self.leaving: dict[str, tuple[str, ...]] = dict(then.leaving) if then else {}
+        self._renew(touched, previous)
+        for key in touched:
+            slots.update(self._made[key].tables)
+
+    def near(self, key: str) -> Mapping[str, tuple[str, ...]]:
+        """Of a service that prefers the near: switch -> the 256 slots of its clients, where these are other ones than
+        the service's."""
+        made = self._made.get(key)
+        return {} if made is None else made.view.near
+
+    # -- what changed ----------------------------------------------------------------------------------------
+
+    def _led_to(self, previous: Allocation) -> bool:
+        """Whether an allocation says of services just what this does."""
+        return (
+            previous.served is self.served
+            and previous.served_by is self.served_by
+            and previous.providers is self.providers
+            and previous.slots is self.slots
+        )
+
+    def _numbered(self, policy: Policy, known: _Known) -> bool:
+        """Whether all is as it was but for endpoints, their state, and words of services."""
+        then = self._known
+        return (
+            known.ids is then.ids
+            and known.given is then.given
+            and known.hosts is then.hosts
+            and known.down == then.down
+            and policy.tenants.keys() == self._tenants.keys()
+        )
+
+    def _touched(self, policy: Policy, known: _Known) -> Collection[str]:
+        """The services that may be others now."""
+        then = self._known
+        found: dict[str, None] = dict.fromkeys(self.leaving)
+        nearness = known.routes is not then.routes or known.switches != then.switches
+        for tenant in policy.tenants.values():
+            old = self._tenants[tenant.name].services
+            if tenant.services is not old:
+                found.update(
+                    (f"{tenant.name}/{name}", None)
+                    for name, service in tenant.services.items()
+                    if service is not old[name] and service != old[name]
+                )
+            if nearness:
+                found.update((f"{tenant.name}/{n}", None) for n, s in tenant.services.items() if s.prefer is not None)
+            members = known.members[tenant.name]
+            if members is not then.members.get(tenant.name):
+                found.update((f"{tenant.name}/{name}", None) for name in members.touched)
+        for key in known.unready.keys() | then.unready.keys():
+            if known.unready.get(key) != then.unready.get(key):
+                found[key] = None
+        return [key for key in found if key in known.ids]
+
+    # -- making ----------------------------------------------------------------------------------------------
+
+    def _renew(self, touched: Iterable[str], previous: Allocation) -> None:
+        shelves: dict[int, dict[str, ServiceView]] = {}
+        for key in touched:
+            made = self._service(key, previous)
+            if made is self._made.get(key) and key in self.services:
+                continue
+            self._made[key] = made
+            self.services[key], self.providers[key] = made.view, made.providers
+            self.served[key], self.served_by[key] = made.served, made.served_by
+            if made.leaving:
+                self.leaving[key] = made.leaving
+            else:
+                self.leaving.pop(key, None)
+            shelves.setdefault(shelf_of(made.view.id), {})[key] = made.view
+        for number, views in shelves.items():
+            held = {view.key: view for view in self.shelves.get(number, ())} | views
+            self.shelves[number] = tuple(sorted(held.values(), key=lambda view: view.id))
+
+    def _service(self, key: str, previous: Allocation) -> Made:
+        known = self._known
+        tenant_name, _, name = key.partition("/")
+        tenant = self._tenants[tenant_name]
+        matched = known.members[tenant_name].of(name)
+        gone = leaving(matched, tenant.endpoints, previous.providers.get(key, {}))
+        service = tenant.services[name]
+        source = Source(
+            service,
+            matched,
+            gone,
+            known.ids[key],
+            known.given.ips[key],
+            known.hosts,
+            out_of_service((*matched, *gone), known.unready.get(key, ()), known.down),
+            (known.switches, known.routes) if service.prefer is not None else None,
+        )
+        kept = self._made.get(key)
+        return kept if kept is not None and kept.fits(source, previous) else Made(source, key, tenant_name, previous)
 
 
 def build_services(
@@ -44,247 +167,37 @@ def build_services(
     slots: dict[str, tuple[str, ...]],
     numbers: Numbers,
     memory: Memory,
-) -> Built:
-    """The services. `slots` gets their tables. What did not change since the last compile is the same object."""
+    members: Mapping[str, Membership],
+) -> Book:
+    """The services. `slots` gets their tables; members: by tenant. What did not change since the last compile is the
+    same object."""
     hosts = memory.part("service hosts", hosts, lambda: hosts)
     keys = [f"{t.name}/{s.name}" for t in policy.tenants.values() for s in t.services.values()]
     ids = numbers.assign("services", keys, previous.ids.get("services", {}), limit=1 << 14)
+    ids = memory.part("service numbers", ids, lambda: ids)
     given = memory.latest(
         "addresses",
         lambda kept: kept.fits(policy, hosts, previous),
-        lambda: _Addresses(policy, hosts, previous),
+        lambda: Addresses(policy, hosts, previous),
     )
-    found: dict[str, ServiceView] = {}
-    served: dict[str, tuple[int, ...]] = {}
-    served_by: dict[str, tuple[str, ...]] = {}
-    unready = defaultdict(list)
-    for name in topology.unready:
-        unready[name.rpartition("/")[0]].append(name)
-    down = {name for name, host in hosts.items() if End(host.switch, host.port) in topology.down}
-    placed = {}
-    for tenant in policy.tenants.values():
-        members = memory.following(("members", tenant.name), Membership.following, Membership, tenant)
-        placed[tenant.name] = members.placed
-        for name, service in tenant.services.items():
-            key = f"{tenant.name}/{name}"
-            table = f"services/{key}"
-            matched = members.of(name)
-            out = [each.name for each in matched if each.host in down] if down else []
-            source = (
-                service,
-                matched,
-                ids[key],
-                given.ips[key],
-                hosts,
-                (*out, *sorted(unready.get(table, ()))),
-                (topology.switches, routes) if service.prefer is not None else None,
-            )
-            made = memory.latest(
-                ("service", key),
-                partial(_Made.fits, source=source, previous=previous),
-                partial(_Made, source, key, tenant.name, topology, routes, previous),
-            )
-            found[key] = made.view
-            served[key], served_by[key] = made.served, made.served_by
-            slots.update(made.tables)
-    return Built(found, ids, given.texts, served, served_by, placed)
-
-
-def slots_near(memory: Memory, key: str) -> Mapping[str, tuple[str, ...]]:
-    """What a compile made of a service (`tenant/name`) that prefers the near: switch -> the 256 slots of its clients,
-    where these are other ones than the service's."""
-    made: _Made | None = memory.kept(("service", key))
-    return {} if made is None else made.view.near
-
-
-class _Made:
-    """One service's view, and what it was made from."""
-
-    def __init__(
-        self, source: Any, key: str, tenant: str, topology: Topology, routes: Routes, previous: Allocation
-    ) -> None:
-        service, matched, number, ips, hosts, _, _ = self._source = source
-        self._key = key
-        versions = {ip.version for ip in ips}
-        providers = {}
-        weights: dict[str, int] = {}
-        draining: dict[str, int] = {}
-        for endpoint in matched:
-            host = hosts.get(endpoint.host)
-            if host is None or host.mac is None:
-                continue
-            if End(host.switch, host.port) in topology.down or not versions <= {ip.version for ip in host.ips}:
-                continue
-            if f"services/{key}/{endpoint.name}" in topology.unready:
-                continue
-            providers[endpoint.name] = host
-            (draining if endpoint.drain else weights)[endpoint.name] = endpoint.weight
-        # those that are to go serve while nobody else does
-        members = weights if any(weights.values()) else draining
-        name = f"services/{key}"
-        table = fill(members, previous.slots.get(name, ()))
-        self.tables = {name: table or previous.slots.get(name, ())}
-        near = _near(service, key, topology, routes, members, providers, previous, self.tables)
-        now = {provider.waypoint: provider.host for provider in providers.values()}
-        at = {provider.host: provider.waypoint for provider in providers.values()}
-        before = previous.served.get(key, ())
-        hosts_before = dict(zip(before, previous.served_by.get(key, ()), strict=False))
-        gone = [waypoint for waypoint in before if waypoint not in now]
-        gone = gone[-(_MOST_REMEMBERED - min(len(now), _MOST_REMEMBERED - 1)) :]
-        every = {**{waypoint: hosts_before.get(waypoint, "") for waypoint in gone}, **dict(sorted(now.items()))}
-        self.served, self.served_by = tuple(every), tuple(every.values())
-        left = tuple(waypoint for waypoint in gone if every[waypoint] not in at)
-        moved = {waypoint: at[every[waypoint]] for waypoint in gone if every[waypoint] in at}
-        self.view = ServiceView(key, number, tenant, service, ips, providers, table, near, left, moved)
-
-    def fits(self, source: object, previous: Allocation) -> bool:
-        """Whether it would be made again just so."""
-        return (
-            self._source == source
-            and previous.served.get(self._key) == self.served
-            and previous.served_by.get(self._key) == self.served_by
-            and all(previous.slots.get(name) == table for name, table in self.tables.items())
-        )
-
-
-def _near(
-    service: Service,
-    key: str,
-    topology: Topology,
-    routes: Routes,
-    weights: Mapping[str, int],
-    providers: Mapping[str, HostView],
-    previous: Allocation,
-    slots: dict[str, tuple[str, ...]],
-) -> dict[str, tuple[str, ...]]:
-    """Switch -> the slots of its clients, where those near it come first: of the same switch, rack or zone, from the
-    narrowest that is preferred outwards; or those at the least cost. Switches that have nobody near are not in it."""
-    willing = [name for name, weight in weights.items() if weight]
-    if service.prefer is None or not willing:
-        return {}
-    found: dict[str, tuple[str, ...]] = {}
-    made: dict[str, tuple[str, ...]] = {}
-    for switch in topology.switches:
-        where, nearest = _nearest(service.prefer, switch, topology, routes, willing, providers)
-        if len(nearest) in (0, len(willing)):
-            continue
-        name = f"services/{key}@{where}"
-        if name not in made:
-            made[name] = fill({each: weights[each] for each in nearest}, previous.slots.get(name, ()))
-        found[switch] = made[name]
-    slots.update(made)
-    return found
-
-
-def _nearest(
-    prefer: str,
-    switch: str,
-    topology: Topology,
-    routes: Routes,
-    willing: list[str],
-    providers: Mapping[str, HostView],
-) -> tuple[str, list[str]]:
-    """The place that is preferred, by its name, and who of them is there."""
-    if prefer == "cost":
-        costs = {name: routes.row(providers[name].switch).cost.get(switch, inf) for name in willing}
-        least = min(costs.values())
-        return f"switch:{switch}", [name for name, cost in costs.items() if cost == least]
-    for level in _LEVELS[_LEVELS.index(prefer) :]:
-        here = _place(topology, switch, level)
-        there = [name for name in willing if _place(topology, providers[name].switch, level) == here]
-        if here is not None and there:
-            return f"{level}:{here}", there
-    return "", []
-
-
-_LEVELS = ("switch", "rack", "zone")
-
-
-def _place(topology: Topology, switch: str, level: str) -> str | None:
-    if level == "switch":
-        return switch
-    found = topology.switches[switch]
-    return found.rack if level == "rack" else found.zone
-
-
-class _Addresses:
-    """The addresses of every service: `ips` by key, and as texts."""
-
-    def __init__(self, policy: Policy, hosts: Mapping[str, HostView], previous: Allocation) -> None:
-        self._made_for = _declared(policy, hosts)
-        self.ips = _addresses(policy, hosts, previous)
-        self.texts = {key: tuple(str(ip) for ip in ips) for key, ips in self.ips.items()}
-
-    def fits(self, policy: Policy, hosts: Mapping[str, HostView], previous: Allocation) -> bool:
-        """Whether the same would come of it again."""
-        return previous.addresses == self.texts and _declared(policy, hosts) == self._made_for
-
-
-def _declared(policy: Policy, hosts: Mapping[str, HostView]) -> tuple[object, ...]:
-    return hosts, {name: (tenant.networks, tenant.services) for name, tenant in policy.tenants.items()}
-
-
-def _addresses(
-    policy: Policy, hosts: Mapping[str, HostView], previous: Allocation
-) -> dict[str, tuple[IPAddress, ...]]:
-    """Every service's addresses: declared, or kept, or the lowest free one of its network."""
-    result: dict[str, tuple[IPAddress, ...]] = {}
-    problems: list[Diagnostic] = []
-    for tenant in policy.tenants.values():
-        taken = {ip for host in hosts.values() if host.tenant == tenant.name for ip in host.ips}
-        taken |= {gateway for network in tenant.networks.values() for gateway in network.gateways}
-        others = taken
-        taken = others | {ip for service in tenant.services.values() for ip in service.ips}
-        kept_by: dict[IPAddress, str] = {}
-        waiting = []
-        for service in tenant.services.values():
-            key = f"{tenant.name}/{service.name}"
-            kept = [ip_address(text) for text in previous.addresses.get(key, ())]
-            subnets = tenant.networks[service.network].subnets
-            if service.ips:
-                result[key] = service.ips
-            elif len(kept) == len(subnets) and all(
-                ip not in others and any(ip in subnet for subnet in subnets) for ip in kept
-            ):
-                result[key] = tuple(kept)
-                kept_by |= dict.fromkeys(kept, service.name)
-            else:
-                waiting.append(service)
-        problems += _clashes(tenant, kept_by)
-        taken |= kept_by.keys()
-        free = {
-            subnet: (ip for ip in subnet.hosts() if ip not in taken)
-            for network in tenant.networks.values()
-            for subnet in network.subnets
-        }
-        for service in waiting:
-            subnets = tenant.networks[service.network].subnets
-            chosen = [next(free[subnet], None) for subnet in subnets]
-            problems += [_full(service, subnet) for ip, subnet in zip(chosen, subnets, strict=True) if ip is None]
-            result[f"{tenant.name}/{service.name}"] = tuple(ip for ip in chosen if ip is not None)
-    if problems:
-        raise PolicyError(problems)
-    return result
-
-
-def _clashes(tenant: Tenant, kept_by: Mapping[IPAddress, str]) -> Iterator[Diagnostic]:
-    """An address that a service asks for and another one has already."""
-    for service in tenant.services.values():
-        for ip in service.ips:
-            owner = kept_by.get(ip)
-            if owner is not None and owner != service.name:
-                yield Diagnostic(
-                    service.where,
-                    f"services.{service.name}.ip",
-                    f"service {owner!r} has {ip}: it was allocated to it, and its clients use it",
-                    f"take another address, or give {owner!r} one of its own with `ip:`",
-                )
-
-
-def _full(service: Service, subnet: IPNetwork) -> Diagnostic:
-    return Diagnostic(
-        service.where,
-        f"services.{service.name}",
-        f"no address of {subnet} is free",
-        f"enlarge the subnet of network {service.network}, or remove a service from it",
+    unready: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(topology.unready):
+        kind, _, rest = name.partition("/")
+        if kind == "services":
+            unready[rest.rpartition("/")[0]].append(name)
+    known = _Known(
+        members,
+        ids,
+        given,
+        hosts,
+        hosts_down(hosts, topology),
+        {key: tuple(names) for key, names in unready.items()},
+        topology.switches,
+        routes,
+    )
+    return memory.following(
+        "services",
+        lambda kept, now: Book(policy, now, previous, slots, kept),
+        lambda now: Book(policy, now, previous, slots, None),
+        known,
     )

@@ -269,8 +269,8 @@ def stray(world: World, rules: Rules, switch: str) -> None:
     """What is for a service and comes to a host that does not serve it, or not yet, or not any more, ends here: while
     switches change one after the other it is sent again, and finds who serves. (Clients' edges refuse what nobody
     serves, and do not take again who left.)"""
-    tenants = {host.tenant for host in world.hosts_of.get(switch, ())} & {s.tenant for s in world.services.values()}
-    for tenant in sorted(tenants):
+    served = {name for name, tenant in world.policy.tenants.items() if tenant.services}
+    for tenant in sorted(served & {host.tenant for host in world.hosts_of.get(switch, ())}):
         for network in world.policy.tenants.get(tenant, Tenant()).networks.values():
             for subnet in network.subnets if network.kind == "service" else ():
                 within: Fields = {f"ipv{subnet.version}_dst": (int(subnet.network_address), int(subnet.netmask))}

@@ -190,6 +190,15 @@ class ServiceView:
         return self.near.get(switch, self.slots)
 
 
+Shelf = tuple[ServiceView, ...]
+_SHELF = 32  # numbers of services on a shelf
+
+
+def shelf_of(service: int) -> int:
+    """The shelf that a service is on, by its number."""
+    return service // _SHELF
+
+
 def left_out(
     policy: Policy, instances: Mapping[tuple[str, str], tuple[InstanceView, ...]]
 ) -> frozenset[tuple[str, str]]:
@@ -227,6 +236,9 @@ class World:
     way_groups: Mapping[str, int] = field(default_factory=dict)  # by the way's name
     placed: Mapping[str, object] = field(default_factory=dict)  # by tenant: changes with endpoints' places and labels
     unmet: tuple[Diagnostic, ...] = ()  # what chains require that cannot be had, of the pairs of edges they need
+    shelves: Mapping[int, Shelf] = field(default_factory=dict)  # the services by `shelf_of` their numbers
+    service_numbers: Mapping[str, int] = field(default_factory=dict)  # by key; the same object while nothing changes
+    service_hosts: Mapping[str, HostView] = field(default_factory=dict)  # as `hosts`, likewise
     checked: tuple[InstanceView, ...] = ()  # all whose health is checked, whether they work or not
 
     @cached_property
@@ -289,15 +301,6 @@ class World:
         """Switches where packets start a way: those of hosts and of functions."""
         arms = (arm.switch for instance in self.served for arm in instance.arms)
         return frozenset((*self.hosts_of, *arms))
-
-    @cached_property
-    def providers_of(self) -> Mapping[str, tuple[tuple[ServiceView, HostView], ...]]:
-        """The providers of each switch, with their services."""
-        found: dict[str, list[tuple[ServiceView, HostView]]] = {}
-        for view in self.services.values():
-            for provider in view.providers.values():
-                found.setdefault(provider.switch, []).append((view, provider))
-        return {switch: tuple(providers) for switch, providers in found.items()}
 
     @cached_property
     def lists_through(self) -> Mapping[tuple[str, str], tuple[ListView, ...]]:

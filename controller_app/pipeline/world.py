@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from controller_app.balancing.membership import Membership
 from controller_app.model.allocation import Allocation
 from controller_app.model.policy import Function, Policy, Tenant
 from controller_app.model.topology import Host, IPAddress, Topology
@@ -45,7 +46,12 @@ def build_world(
     """Resolve everything; returns the world and the allocation with all that had to be added."""
     memory = memory or Memory()
     numbers = Numbers(previous)
-    owners = dict(_owners(policy, topology))
+    members = {
+        tenant.name: memory.following(("members", tenant.name), Membership.following, Membership, tenant)
+        for tenant in policy.tenants.values()
+    }
+    attached = [(t.name, members[t.name].attached, t.networks, t.functions) for t in policy.tenants.values()]
+    owners = memory.part("owners", (attached, topology.hosts), lambda: dict(_owners(policy, topology)))
     waypoints, blocks = numbers.waypoints(_attached(policy, topology, owners))
     slots = _kept_slots(policy, previous)
     there = {
@@ -78,9 +84,9 @@ def build_world(
     }
     zones = numbers.assign("zones", [*ends, *resumed], previous.ids.get("zones", {}), limit=ZONES)
     hosts = dict(_hosts(topology, owners, waypoints, zones))
-    built = build_services(policy, topology, routes, hosts, previous, slots, numbers, memory)
+    built = build_services(policy, topology, routes, hosts, previous, slots, numbers, memory, members)
 
-    def numbered(space: str, names: Iterable[str], first: int = 1, limit: int = 1 << 40) -> dict[str, int]:
+    def numbered(space: str, names: Iterable[str], first: int = 1, limit: int = 1 << 40) -> Mapping[str, int]:
         return numbers.assign(space, names, previous.ids.get(space, {}), first=first, limit=limit)
 
     ids = {
@@ -94,6 +100,9 @@ def build_world(
         "ways": numbered("ways", ways.names, first=FIRST_GROUP, limit=1 << 24),
         "meters": numbered("meters", _limited(policy), first=LIMITS_FROM, limit=1 << 16),
     }
+    without = left_out(policy, instances)
+    declared = [(t.name, t.classifiers, t.chains, t.networks, t.segments, t.functions) for t in policy.tenants.values()]
+    calls = declared, built.hosts, built.ids, built.addresses, without
     world = World(
         policy,
         topology,
@@ -109,10 +118,13 @@ def build_world(
         ids["switches"],
         {(t.name, n): ids["floods"][f"{t.name}/{n}"] for t in _flooding(policy) for n in t.networks},
         portable,
-        called(policy, hosts, built.services, left_out(policy, instances)),
+        memory.part("called", calls, called, policy, hosts, built.services, without),
         ways.by_switch,
         ids["ways"],
-        built.placed,
+        {name: each.placed for name, each in members.items()},
+        shelves=built.shelves,
+        service_numbers=built.ids,
+        service_hosts=built.hosts,
         checked=tuple(
             each
             for (tenant, name), found in there.items()
@@ -130,6 +142,7 @@ def build_world(
         addresses=built.addresses,
         served=built.served,
         served_by=built.served_by,
+        providers=built.providers,
         next=numbers.next,
     )
     return world, allocation
@@ -204,6 +217,8 @@ def _kept_slots(policy: Policy, previous: Allocation) -> dict[str, tuple[str, ..
         for kind in ("functions", "services")
         for name in getattr(tenant, kind)
     }
+    if balanced == previous.slots.keys():
+        return dict(previous.slots)
     return {key: table for key, table in previous.slots.items() if key.partition("@")[0] in balanced}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from controller_app.balancing.selectors import matches
@@ -60,6 +60,18 @@ def memberships(policy: Policy, topology: Topology) -> Mapping[str, Membership]:
 def matching(selector: Selector, endpoints: Mapping[str, Endpoint]) -> list[Endpoint]:
     """The endpoints a selector matches, in order of declaration."""
     return [endpoint for endpoint in endpoints.values() if matches(selector, endpoint.labels)]
+
+
+def leaving(matched: Iterable[Endpoint], endpoints: Mapping[str, Endpoint], providers: Mapping[str, str]) -> \
+        tuple[Endpoint, ...]:  # fmt: skip
+    """Those who provided a service, whom its selector does not match any more: their connections go on, while they are
+    the same host's. providers: who did, with the host (`Allocation.providers` of the service)."""
+    names = {endpoint.name for endpoint in matched} if providers else set()
+    return tuple(
+        endpoints[name]
+        for name, host in providers.items()
+        if name not in names and name in endpoints and endpoints[name].host == host
+    )
 
 
 def segment_endpoints(segment: Segment, endpoints: Mapping[str, Endpoint]) -> list[Endpoint]:

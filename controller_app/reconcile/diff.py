@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from controller_app.model.flow import Flow, FlowKey, Group, MeterConfig, SwitchState
+from controller_app.model.flow_table import changed, differences
 from controller_app.reconcile.changes import (
     Change,
     ChangeSet,
@@ -40,7 +41,8 @@ def diff(desired: SwitchState, installed: SwitchState, edge_tables: frozenset[in
     new_groups: list[Change] = []
     path_groups: list[Change] = []
     groups: list[Change] = []
-    for number, group in desired.groups.items():
+    same = desired.groups is installed.groups  # as they are where nothing was computed anew
+    for number, group in () if same else desired.groups.items():
         before = installed.groups.get(number)
         if before is None:
             new_groups.append(PutGroup(group))
@@ -48,15 +50,13 @@ def diff(desired: SwitchState, installed: SwitchState, edge_tables: frozenset[in
             (groups if group.kind == "select" else path_groups).append(PutGroup(group, before))
     paths: list[Change] = []
     edge: list[Change] = []
-    for key, flow in desired.flows.items():
-        held = installed.flows.get(key)
-        if held != flow:
-            (edge if key.table in edge_tables else paths).append(PutFlow(flow, held))
     old_edge: list[Change] = []
     old_flows: list[Change] = []
-    for key, flow in installed.flows.items():
-        if key not in desired.flows:
-            (old_edge if key.table in edge_tables else old_flows).append(DropFlow(flow))
+    for key, held, flow in differences(installed.flows, desired.flows):
+        if flow is not None:
+            (edge if key.table in edge_tables else paths).append(PutFlow(flow, held))
+        elif held is not None:
+            (old_edge if key.table in edge_tables else old_flows).append(DropFlow(held))
     old_groups: list[Change] = [
         DropGroup(group) for number, group in installed.groups.items() if number not in desired.groups
     ]
@@ -85,7 +85,8 @@ def diff(desired: SwitchState, installed: SwitchState, edge_tables: frozenset[in
 
 def apply(changes: ChangeSet, state: SwitchState) -> SwitchState:
     """What a switch holding `state` holds after `changes`: `apply(diff(a, b), b) == a`."""
-    flows: dict[FlowKey, Flow] = dict(state.flows)
+    put: dict[FlowKey, Flow] = {}
+    drop: dict[FlowKey, None] = {}
     groups: dict[int, Group] = dict(state.groups)
     meters: dict[int, MeterConfig] = dict(state.meters)
     for change in changes:
@@ -93,13 +94,16 @@ def apply(changes: ChangeSet, state: SwitchState) -> SwitchState:
             case PutGroup(group=group):
                 groups[group.id] = group
             case PutFlow(flow=flow):
-                flows[flow.key] = flow
+                put[flow.key] = flow
+                drop.pop(flow.key, None)
             case DropFlow(flow=flow):
-                flows.pop(flow.key, None)
+                put.pop(flow.key, None)
+                drop[flow.key] = None
             case DropGroup(group=group):
                 groups.pop(group.id, None)
             case PutMeter(meter=meter):
                 meters[meter.id] = meter
             case DropMeter(meter=meter):
                 meters.pop(meter.id, None)
+    flows = changed(state.flows, put, drop) if put or drop else state.flows
     return SwitchState(flows, groups, meters)

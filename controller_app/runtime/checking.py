@@ -30,6 +30,7 @@ from controller_app.runtime.computed import Computed
 from controller_app.runtime.conversation import Conversation
 
 MAX_EVENTS = 1000  # that are remembered
+OVER = "its last connections are over"
 DRAINED = "the time it had to drain is over"
 
 _CHECKED = frozenset((KINDS.index("services"), KINDS.index("functions")))  # owners of the rules that bring answers up
@@ -54,6 +55,7 @@ class Checking:
         self._checks = Checks(secret, GATEWAY_MAC)
         self._over: frozenset[str] = frozenset()
         self._over_next = float("inf")
+        self._gone: frozenset[str] = frozenset()
         self._unchecked: Mapping[str, str] = {}
         self._policy: Policy | None = None
         self._followed: tuple[object, ...] | None = None
@@ -73,14 +75,15 @@ class Checking:
     def aim(self, computed: Computed, now: float, wall: float) -> list[Effect]:
         """Switches are told to hold this: its providers and instances are checked from now on."""
         effects = self.follow(computed.policy, now, wall)
-        topology, addresses = computed.topology, computed.allocation.addresses
-        followed = computed.policy, topology.hosts, topology.switches, addresses
+        topology, allocation = computed.topology, computed.allocation
+        followed = computed.policy, topology.hosts, topology.switches, allocation.addresses, computed.leaving
         if self._followed is not None and all(
             new is old or new == old for new, old in zip(followed, self._followed, strict=True)
         ):
             return effects
         self._followed = followed
-        providers, instances = wanted(computed.policy, topology, addresses), wanted_instances(computed.policy, topology)
+        providers, instances = wanted(computed.policy, topology, allocation.addresses, computed.leaving), \
+            wanted_instances(computed.policy, topology)
         effects += self._checks.aim((*providers.targets, *instances.targets), now)
         unchecked = {**providers.unchecked, **instances.unchecked}
         for name, why in unchecked.items():
@@ -134,6 +137,12 @@ class Checking:
                 effects.append(SendFrame(dpid, (port,), reset))
         return taken, effects + self._turned(wall)
 
+    def over(self, gone: frozenset[str], wall: float) -> list[Effect]:
+        """The connections of these providers are over, which no selector matches any more."""
+        effects: list[Effect] = [Notice(f"{called(name)} has left: {OVER}") for name in sorted(gone - self._gone)]
+        self._gone = gone
+        return effects + self._turned(wall)
+
     def lossy(self, now: float) -> None:
         """Frames that switches sent up were dropped by the controller itself."""
         self._checks.lossy(now)
@@ -144,7 +153,8 @@ class Checking:
         """The state of every provider of every service, by tenant, service and endpoint."""
         ended = dict.fromkeys(self._over, DRAINED)
         findings = Findings({**self._checks.failing, **ended}, self._unchecked, self.drains.left(now))
-        return provider_states(computed.policy, computed.topology, computed.allocation.addresses, findings)
+        return provider_states(computed.policy, computed.topology, computed.allocation.addresses, findings,
+                               computed.leaving)  # fmt: skip
 
     def instance_states(self, computed: Computed) -> dict[tuple[str, str, str], InstanceState]:
         """The state of every instance of every function, by tenant, function and instance."""
@@ -167,7 +177,7 @@ class Checking:
         """What is to be said of who stands differently now; and `unready` is brought up to date."""
         effects: list[Effect] = [self._event(turn, wall) for turn in self._checks.turns]
         self._checks.turns.clear()
-        unready = self._over | self._checks.failing.keys()
+        unready = self._over | self._gone | self._checks.failing.keys()
         if unready != self.unready:
             self.unready = frozenset(unready)
         return effects

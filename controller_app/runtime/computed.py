@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controller_app.model.allocation import Allocation
@@ -31,6 +32,11 @@ class Computed:
     def allocation(self) -> Allocation:
         """The numbers, addresses and slots it was made with."""
         return self.compiled.allocation
+
+    @property
+    def leaving(self) -> Mapping[str, tuple[str, ...]]:
+        """By service, the endpoints that its selector does not match any more, and whose connections go on."""
+        return self.compiled.services.leaving
 
     def verify(self, before: Verified | None = None) -> tuple[Report, Verified]:
         """Walk every packet class of the policy through it; PolicyError when one is not treated as it says. What holds

@@ -37,6 +37,7 @@ from controller_app.runtime.expectations import expectations
 from controller_app.runtime.hashing import HashChoice
 from controller_app.runtime.intent import Intent
 from controller_app.runtime.keeping import Keeping
+from controller_app.runtime.leaving import Leaving
 from controller_app.runtime.link_load import LinkLoad
 from controller_app.runtime.resolving import Resolver, is_question
 from controller_app.runtime.rollout import Rollout
@@ -88,6 +89,7 @@ class Conductor:
         self.teller = Teller()
         self.checking = Checking(key, store.drains(), clock(), self._wall())
         self.stats = ServiceStats()
+        self._leaving = Leaving()
         self.load = LinkLoad(utilisation_cost)
         self.resolver = Resolver()
         self._listeners: list[Callable[[str, decode.PacketIn], bool]] = []
@@ -279,6 +281,8 @@ class Conductor:
         talks = ((self.name_of(dpid), conversation) for dpid, conversation in self._conversations.items())
         self._do(self.checking.tick(now, self._wall(), talks))
         self.stats.tick(now, self._conversations, self.computed)
+        if self._leaving.tick(now, self.computed, self.stats):
+            self._do(self.checking.over(self._leaving.over, self._wall()))
         self.load.tick(now, self._conversations, self._merged.links, self.ports)
         self._after(now, self._conversations.values())
         self._keeping.tick(now, self.computed.allocation, self._discovery, self.checking.drains)

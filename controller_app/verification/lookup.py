@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from controller_app.model.allocation import SLOTS
-from controller_app.model.flow import Conjunction, Flow, SubField
+from controller_app.model.flow import Conjunction, Flow, FlowKey, SubField
 from controller_app.verification.packet import Packet
 
 Values = tuple[int, ...]  # of fields
@@ -60,11 +60,20 @@ class FlowIndex:
         self._conjunctions: dict[int, dict[_Bits, _Members]] = {}
         self._found: dict[int, tuple[tuple[str, ...], dict[Values, Flow | None]]] = {}  # by table: fields, by values
 
-    def following(self, flows: Iterable[Flow]) -> FlowIndex:
-        """The index of other flows; tables that hold the same ones are taken over."""
-        found = FlowIndex(flows)
+    def following(self, changes: Iterable[tuple[FlowKey, Flow | None, Flow | None]]) -> FlowIndex:
+        """The index after some changes (see `differences`); of other tables all is taken over."""
+        anew: dict[int, dict[FlowKey, Flow]] = {}
+        for key, _, flow in changes:
+            if key.table not in anew:
+                anew[key.table] = {each.key: each for each in self._held.get(key.table, ())}
+            if flow is None:
+                anew[key.table].pop(key, None)
+            else:
+                anew[key.table][key] = flow
+        found = FlowIndex(())
+        found._held = {**self._held, **{table: list(flows.values()) for table, flows in anew.items()}}
         for table, shapes in self._shapes.items():
-            if found._held.get(table) == self._held.get(table):
+            if table not in anew:
                 found._shapes[table], found._conjunctions[table] = shapes, self._conjunctions[table]
                 if table in self._found:
                     found._found[table] = self._found[table]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from controller_app.balancing.selectors import matches
 from controller_app.model.flow import Flow, FlowState, SwitchState
+from controller_app.model.flow_table import differences
 from controller_app.model.policy import Policy, Tenant
 from controller_app.model.topology import IPAddress, Topology
 from controller_app.verification.classes import PacketClass
@@ -117,15 +118,10 @@ class _Touched:
     def _of_switch(self, switch: str, before: SwitchState, now: SwitchState) -> None:
         if before is now:
             return
-        old, new = before.flows, now.flows
-        if old is not new:
-            for key, flow in new.items():
-                held = old.get(key)
-                if held is not flow and (held is None or (held.actions, held.goto) != (flow.actions, flow.goto)):
-                    self._flows.setdefault((switch, flow.table), []).append(flow)
-            for key, flow in old.items():
-                if key not in new:
-                    self._flows.setdefault((switch, flow.table), []).append(flow)
+        for _, held, flow in differences(before.flows, now.flows):
+            either = held or flow
+            if either is not None and (held is None or flow is None or _does(held) != _does(flow)):
+                self._flows.setdefault((switch, either.table), []).append(either)
         for number in before.groups.keys() | now.groups.keys():
             group = before.groups.get(number)
             if group is not now.groups.get(number) and group != now.groups.get(number):
@@ -158,6 +154,10 @@ class _Touched:
                 or any(covers(extent.source, source) and (fragment or covers(extent.destination, destination))
                        for extent in self._extents.get(tenant, ())))
         return found
+
+
+def _does(flow: Flow) -> tuple[object, ...]:
+    return flow.actions, flow.goto
 
 
 _ByClassifier = Mapping[tuple[str, str], list[Extent]]  # by the function it is for the output of, and its name

@@ -17,6 +17,7 @@ from functools import cached_property
 
 from controller_app.model.allocation import SLOTS
 from controller_app.model.flow import CONTROLLER, Flow, FlowState, Group, SwitchState
+from controller_app.model.flow_table import differences
 from controller_app.model.topology import End, Topology
 from controller_app.verification.conntrack import Connections, Tuple, tuple_of
 from controller_app.verification.lookup import FlowIndex
@@ -73,8 +74,8 @@ class Network:
         for name, index in before._indexes.items():
             held = self.state.get(name)
             if held is not None:
-                same = held.flows is before.state[name].flows
-                self._indexes[name] = index if same else index.following(held.flows.values())
+                had = before.state[name].flows
+                self._indexes[name] = index if held.flows is had else index.following(differences(had, held.flows))
         for (name, number), parts in before._parts.items():
             held = self.state.get(name)
             if held is not None and held.groups.get(number) is before.state[name].groups.get(number):

@@ -22,7 +22,7 @@ from controller_app.balancing.usage import Provider, Used
 from controller_app.cli.live import provider_cell
 from controller_app.pipeline.counting import TABLES
 from controller_app.pipeline.tables import NUMBER
-from controller_app.runtime import service_stats
+from controller_app.runtime import leaving, service_stats
 from controller_app.runtime.conversation import Conversation
 from controller_app.runtime.flow_questions import FlowQuestions
 
@@ -129,23 +129,18 @@ def test_what_a_flow_counted_to_its_end(dummy_ovs: dummy.DummyOvs, monkeypatch: 
         assert {int(line.partition("table=")[2].partition(",")[0]) for line in flagged} == {
             NUMBER[name] for name in TABLES}
         assert all("cookie=0xc50108" in line for line in flagged)
-        left = NETWORKS.replace("labels: {tier: web}", "labels: {tier: old}")
         time.sleep(TOLD)
-        controller.do(lambda: adopt(controller, left))
-        controller.wait_switches(4)
+        end(controller)
         found = sums(controller, 3)
         assert (found.opened, found.packets_in, found.packets_out, found.left) == (3, 3 * sent, 3 * received, 0)
         for count, talk in enumerate(talks[3:5], 4):  # there and gone between two looks, none of which saw it
-            controller.do(lambda: adopt(controller, NETWORKS))
-            controller.wait_switches(4)
+            begin(controller)
             talk.play(BEGIN)
             time.sleep(TOLD)
-            controller.do(lambda: adopt(controller, left))
-            controller.wait_switches(4)
+            end(controller)
             found = sums(controller, count)
             assert (found.opened, found.packets_in, found.left) == (count, count * sent, 0)
-        controller.do(lambda: adopt(controller, NETWORKS))
-        controller.wait_switches(4)
+        begin(controller)
         talks[5].play(BEGIN)
         time.sleep(TOLD)
         controller.do(controller.conductor.stats.read_now)
@@ -213,6 +208,20 @@ ENDS = {
 }
 
 
+def end(controller: PlainController, networks: str = NETWORKS) -> None:
+    """web1 serves no more: the time it had to drain is over."""
+    controller.do(lambda: adopt(controller, networks.replace("{host: w1, ", "{host: w1, drain: 1s, ")))
+    controller.wait(lambda c: "services/default/app/web1" in c.computed.topology.unready)
+    controller.wait_switches(4)
+
+
+def begin(controller: PlainController) -> None:
+    """web1 serves."""
+    controller.do(lambda: adopt(controller, NETWORKS))
+    controller.wait(lambda c: not c.computed.topology.unready)
+    controller.wait_switches(4)
+
+
 def test_connections_that_are_left(dummy_ovs: dummy.DummyOvs) -> None:
     """Five are opened and two of them end, in every way there is; in the end the provider serves no more."""
     network = bed.Bed(dummy_ovs, examples.network(), examples.policy())
@@ -237,11 +246,9 @@ def test_connections_that_are_left(dummy_ovs: dummy.DummyOvs) -> None:
         Talk(network, next(sports)).play(">S <RA")
         assert used(controller, 5 * len(ENDS) + 1).left == 3 * len(ENDS), "who is refused is not left"
 
-        controller.do(lambda: adopt(controller, NETWORKS.replace("labels: {tier: web}", "labels: {tier: old}")))
-        controller.wait_switches(4)
+        end(controller)
         assert used(controller, 5 * len(ENDS) + 1).left == 0, "the connections of who does not serve are ended"
-        controller.do(lambda: adopt(controller, NETWORKS))
-        controller.wait_switches(4)
+        begin(controller)
         talks = [Talk(network, next(sports)) for _ in range(2)]
         for talk in talks:
             talk.play(BEGIN)
@@ -276,9 +283,7 @@ def test_what_is_left_of_an_ended_provider_is_reset_and_counted_nowhere(dummy_ov
         assert mine
         assert others
         used(controller, len(mine))
-        alone = both.replace("w1, network: servers, labels: {tier: web}", "w1, network: servers")
-        controller.do(lambda: adopt(controller, alone))
-        controller.wait_switches(4)
+        end(controller, both)
         for port in network.ports.values():
             dummy_ovs.sent(port, 0)
         for sport in mine:
@@ -301,6 +306,51 @@ def test_what_is_left_of_an_ended_provider_is_reset_and_counted_nowhere(dummy_ov
         assert (told[WEB1].opened, told[WEB1].left) == (len(mine), 0)
         assert (told[web3].opened, told[web3].left) == (others, others)
         assert told[web3].packets_in == others
+
+
+def test_who_is_not_selected_any_more_keeps_its_connections(
+    dummy_ovs: dummy.DummyOvs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And gets no new ones; when they are over it is no provider any more, and its rules are gone."""
+    monkeypatch.setattr(leaving, "SHORTEST", 0.1)
+    both = NETWORKS.replace("labels: {tier: none}", "labels: {tier: web}")
+    network = bed.Bed(dummy_ovs, examples.network(), examples.policy())
+    with PlainController(examples.network(), both) as controller:
+        for number in range(4):
+            dummy_ovs.set_controller(f"b{number}", "127.0.0.1", controller.port)
+        controller.wait_switches(4)
+        at = {sport: next(iter(network.send("h1", client(sport, "S")).hosts())) for sport in range(40101, 40117)}
+        mine = [Talk(network, sport, said=1001) for sport, host in at.items() if host == "w1"]
+        assert mine
+        for talk in mine:
+            talk.play(BEGIN.removeprefix(">S "))
+        used(controller, len(mine))
+        controller.do(lambda: adopt(controller, both.replace("servers, labels: {tier: web}}", "servers}", 1)))
+        controller.wait_switches(4)
+        for talk in mine:
+            talk.play(">PA100 <A <PA200 >A")
+        for sport in range(40201, 40217):
+            assert set(network.send("h1", client(sport, "S")).hosts()) == {"w3"}
+        document = controller.do(lambda: service_views.service(controller.conductor, "default", "app"))
+        assert document is not None
+        assert [(p["endpoint"], p["slots"]) for p in document["providers"]] == [("web3", 256)]
+        (web1,) = document["leaving"]
+        assert (web1["endpoint"], web1["state"], web1["slots"], web1["left"]) == ("web1", "leaving", 0, len(mine))
+        for talk in mine[1:]:
+            talk.play(ENDS["the client closes first"])
+        time.sleep(TOLD)
+        controller.do(controller.conductor.stats.read_now)
+        controller.wait(lambda c: c.stats.of(WEB1).left == 1)
+        assert controller.do(lambda: "web1" in controller.conductor.computed.allocation.providers["default/app"])
+        mine[0].play(ENDS["the client closes first"])
+        time.sleep(TOLD)
+        controller.do(controller.conductor.stats.read_now)
+        controller.wait(lambda c: "web1" not in c.computed.allocation.providers["default/app"])
+        controller.wait(lambda c: not c.computed.topology.unready)
+        controller.wait_switches(4)
+        bridge = network.bridges[next(iter(network.topology.hosts["w1"].attach.values())).switch]
+        assert f"table={NUMBER['translate']}, " not in "".join(
+            line for line in dummy_ovs.ofctl("dump-flows", bridge).splitlines() if "100.1.1.3" in line)
 
 
 def shown(controller: PlainController) -> tuple[list[dict[str, Any]], str, dict[str, Any]]:

@@ -212,4 +212,6 @@ def test_every_state_has_its_word_and_its_reason() -> None:
     assert tuple(states["default", "app-svc", "web1"]) == ("down", "host w1 is not known")
     drained = replace(network, unready=WEB2)
     assert provider_states(policy, drained, ADDRESSES)["default", "app-svc", "web2"].word == "unready"
-    assert {"unready", "draining", "unusable", "down", "serving"} == set(STATES)
+    left = provider_states(changed(), network, ADDRESSES, leaving={"default/app-svc": ("web1",)})
+    assert ("default", "app-svc", "web1") in left
+    assert {"unready", "draining", "unusable", "down", "serving", "leaving"} == set(STATES)

@@ -15,6 +15,7 @@ from controller_app.model.policy import Policy
 from controller_app.model.topology import Topology
 from controller_app.pipeline.classify import Classification, Classified, sources
 from controller_app.pipeline.ofctl import format_flow
+from controller_app.pipeline.shelves import places
 from controller_app.pipeline.tables import NUMBER
 from controller_app.pipeline.views import World
 from controller_app.pipeline.world import build_world
@@ -35,7 +36,7 @@ class Lab:
         self.world: World
         self.world, made = build_world(policy, topology or examples.network(), before)
         self.made = Classification(self.world, made.ids["objects"], before.ids.get("ranks", {}))
-        self.here = sources(self.world)
+        self.here = sources(self.world, [places(shelf).addresses for shelf in self.world.shelves.values()])
         self.allocation = Allocation.from_json(
             {**made.to_json(), "ids": {**made.to_json()["ids"], "ranks": self.made.ranks}}
         )
