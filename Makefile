@@ -2,7 +2,8 @@
 # make demo    build, run the main lab, print its table and where its picture is
 # make test    build, lint, check types and imports, run every test (lab tests as root)
 # make bench   build, measure what the steering engine costs, print the table (writes out/bench; its labs as root)
-# make fuzz    build, then random policies for some ten minutes: each is refused in its place or does what it says
+# make fuzz    build, then random policies for some ten minutes: each is refused in its place or does what it says;
+#              then every other property with more examples, and others, than the tests try
 # make clean   remove what the above made in this directory
 # Paths are relative on purpose: a checkout may lie in a directory with a space in its name.
 
@@ -31,9 +32,10 @@ lint: build
 check: build lint
 	$(PYTHON) -m pytest -n auto --dist worksteal --ignore=tests/lab
 
-# Labs need root. A user's own caches stay the user's: root writes none here.
+# Labs need root. A user's own caches stay the user's: root writes none here. Each has a network of its own and waits
+# most of the time, so two files of them run at once, those that take longest first.
 lab-tests: build check
-	$(SUDO) $(PYTHON) -m pytest -p no:cacheprovider tests/lab
+	$(SUDO) $(PYTHON) -m pytest -p no:cacheprovider -n 2 --dist loadfile --no-loadscope-reorder tests/lab
 
 # Some of the measurements are labs, which need root. They ask for it themselves; without, the rest is measured.
 # OVN is for these alone: it is measured beside ours.
@@ -45,6 +47,7 @@ bench: build
 # Other examples each time; the tests try a few fixed ones. What fails is tried again first the next time.
 fuzz: build
 	$(PYTHON) -m pytest tests/fuzz --hypothesis-profile=fuzz
+	$(PYTHON) -m pytest -n auto --dist worksteal -m hypothesis --ignore=tests/fuzz --hypothesis-profile=fuzz
 
 clean:
 	rm -rf .venv .venv.lock *.egg-info build out .pytest_cache .mypy_cache .ruff_cache .hypothesis \

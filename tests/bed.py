@@ -35,7 +35,8 @@ class Bed:
     def __init__(self, ovs: DummyOvs, topology: Topology, policy: Policy, cables: bool = False) -> None:
         """cables: links that can be down, at the cost of more time for a frame to arrive."""
         self.ovs = ovs
-        self._passing = 0.05 if cables else 0.0  # seconds that a frame may need for its way over sockets
+        self._cables = cables
+        self._filled: set[str] = set()  # switches that have flows
         self.topology = topology
         self.bridges = {name: f"b{number}" for number, name in enumerate(topology.switches)}
         self.ports: dict[tuple[str, str], str] = {}
@@ -70,9 +71,10 @@ class Bed:
 
     def _fill(self, name: str, flows: str, groups: str, meters: str) -> None:
         bridge = self.bridges[name]
-        self.ovs.ofctl("del-flows", bridge)
-        self.ovs.ofctl("del-groups", bridge)
-        self.ovs.ofctl("del-meters", bridge)
+        if name in self._filled:
+            for command in ("del-flows", "del-groups", "del-meters"):
+                self.ovs.ofctl(command, bridge)
+        self._filled.add(name)
         for meter in meters.splitlines():
             self.ovs.ofctl("add-meter", bridge, meter)
         if groups:
@@ -97,11 +99,11 @@ class Bed:
 
     def _round(self, seen: Seen) -> bool:
         busy = False
-        first = True
-        time.sleep(self._passing)
+        if self._cables:
+            time.sleep(0.07)  # what a frame may need for its way over sockets
+        self.ovs.settle()
         for (host, arm), port in self.ports.items():
-            frames = self.ovs.sent(port) if first else self.ovs.sent(port, 0)
-            first = False
+            frames = self.ovs.sent(port, 0)
             seen.frames[host, arm] += frames
             play = self.players.get(host)
             for answered, answer in [found for frame in frames for found in play(arm, frame)] if play else ():

@@ -11,12 +11,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import dummy_ovs as dummy
+from effort import STEADY, register_profiles
 from hypothesis import settings
 
-# The same examples each time, so that a failure is somebody's and not chance: others are for `make fuzz`. How long one
-# takes says more of the machine than of what is tested.
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
+pytest.register_assert_rewrite("bad_policies", "scenario_runs")  # they assert for tests
+register_profiles()
+settings.load_profile(STEADY)
 
 
 @pytest.fixture

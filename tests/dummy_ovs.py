@@ -28,6 +28,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -64,6 +65,7 @@ class DummyOvs:
         self._control_ids = 0
         self._pcaps: dict[str, Path] = {}
         self._read: dict[str, int] = {}
+        self._waiting: Counter[str] = Counter()  # frames that came to ports since all had left
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -277,9 +279,28 @@ class DummyOvs:
 
     def receive(self, port: str, *frames: bytes) -> None:
         """Let frames arrive on a dummy port, in order."""
+        self._waiting[port] += len(frames)
         for start in range(0, len(frames), MAX_FRAMES_AT_ONCE):
             batch = frames[start:start + MAX_FRAMES_AT_ONCE]
             self.appctl("netdev-dummy/receive", port, *(frame.hex() for frame in batch))
+
+    def settle(self) -> None:
+        """Return when all that was received before has left the switches, or never will: what passes a cable
+        (`cable`) or a controller may still be on its way.
+
+        The main thread of ovs-vswitchd goes round (vswitchd/ovs-vswitchd.c, main): it takes one frame of each dummy
+        port (lib/netdev-dummy.c, netdev_dummy_rxq_recv) all the way through the switches, and then accepts control
+        connections and answers. So an answer on a new connection is of a later round than what was said before.
+        """
+        rounds = max(self._waiting.values(), default=1)
+        self._waiting.clear()
+        for _ in range(rounds):
+            with socket.socket(socket.AF_UNIX) as control:
+                control.settimeout(30)
+                control.connect(str(self.dir / "vswitchd.ctl"))
+                control.sendall(b'{"method":"version","params":[],"id":0}')
+                if not control.recv(1 << 16):
+                    raise OvsError(f"ovs-vswitchd closed the connection: {self.log()}")
 
     def sent(self, port: str, count: int | None = None, wait: float = 1.0) -> list[bytes]:
         """Frames that left by a port since the last call. With `count`, waits until there are as many, at

@@ -56,8 +56,8 @@ def disagreement(ovs: DummyOvs, state: SwitchState, sent: Sequence[tuple[int, Pa
     ovs.ofctl("add-groups", "s1", "-", stdin=groups)
     ovs.ofctl("add-flows", "s1", "-", stdin=flows)
     ovs.appctl("revalidator/purge")  # what the datapath cached of the flows before
-    for first, port in enumerate(PORTS):
-        ovs.sent(f"p{port}", 0 if first else None)  # what is left of an earlier disagreement
+    for port in PORTS:
+        ovs.sent(f"p{port}", 0)  # what is left of an earlier disagreement
     network = Network(TOPOLOGY, {"s1": state})
     connections, hashes = Connections(), dict[FlowOf, int]()
     for in_port, packet in sent:
@@ -68,12 +68,8 @@ def disagreement(ovs: DummyOvs, state: SwitchState, sent: Sequence[tuple[int, Pa
             return None
         expected = [_deliveries(walk) for walk in walks]
         ovs.receive(f"p{in_port}", wire(packet))
-        found: Delivered = Counter()
-        for _ in range(25):  # half a second at most; what should not come had 20 ms to come
-            for first, port in enumerate(PORTS):
-                found.update((f"h{port}", data) for data in ovs.sent(f"p{port}", 0 if first else None))
-            if found in expected or found.total() > max(way.total() for way in expected):
-                break
+        ovs.settle()
+        found = Counter((f"h{port}", data) for port in PORTS for data in ovs.sent(f"p{port}", 0))
         taken = [walk for walk, way in zip(walks, expected, strict=True) if way == found]
         if not taken:
             ways = [_say(way - found) for way in expected]

@@ -6,13 +6,11 @@ and insertion, and a service. What they say need not make sense; most of it is a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from controller_app import Topology
@@ -65,14 +63,6 @@ ENDPOINTS = {
     "web": {"host": "web", "network": "servers", "labels": {"tier": "web"}},
     "web5": {"host": "web5", "network": "servers", "labels": {"tier": "web"}},
 }
-
-
-def effort(share: int, many: int) -> Callable[[Any], Any]:
-    """So many examples: the same few in every run of the tests, many new ones under the profile `fuzz`."""
-    common: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck)}
-    if settings.get_current_profile_name() == "fuzz":
-        return settings(max_examples=many, **common)
-    return settings(max_examples=share, derandomize=True, database=None, **common)
 
 
 def text_of(policy: dict[str, Any]) -> str:

@@ -7,9 +7,10 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from effort import effort
 from hypothesis import given, note
 from hypothesis import strategies as st
-from policy_texts import TOPOLOGY, effort, policies, text_of
+from policy_texts import TOPOLOGY, policies, text_of
 
 from controller_app import Policy, compile
 from controller_app.model.position import PolicyError

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from effort import effort
 from hypothesis import event, given, note
 from hypothesis import strategies as st
-from policy_texts import effort, policies, text_of, topologies
+from policy_texts import policies, text_of, topologies
 
 from controller_app import Topology, compile, verify
 from controller_app.model.position import PolicyError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,15 @@ def look() -> Machine:
         frozenset(namespaces),
         frozenset(path.parent.name for path in HOME.glob(f"*/{FILE}") if _runner(path) == os.getpid()),
     )
+
+
+def look_again(before: Machine, seconds: float = 5.0) -> Machine:
+    """Look until it is as it was before, so many seconds at most: on a busy machine what was ended takes a while to be
+    gone."""
+    deadline = time.monotonic() + seconds
+    while (now := look()) != before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return now
 
 
 def _descendants(root: int) -> set[int]:

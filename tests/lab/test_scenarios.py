@@ -1,47 +1,18 @@
-"""Every lab, run for real; what it wrote is read again by others' eyes."""
+"""Every lab, run for real; what it wrote is read again by others' eyes. (That of services: test_service_scenarios.)"""
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from machine import look
-from rich.console import Console
 from scapy.contrib.nsh import NSH
 from scapy.layers.l2 import Ether
 from scapy.utils import rdpcap
+from scenario_runs import LABS, PORTABLE, run
 
-from mininet_scenarios.harness.scenarios import run_scenario, scenarios
-
-LABS = {  # and the fewest checks each has to make
-    "branching": 14,
-    "chain_cases": 800,
-    "contiv_walkthrough": 28,
-    "function_modes": 80,
-    "insertion": 40,
-    "layer7": 15,
-    "narrow_tunnels": 100,
-    "service_cases": 240,
-    "transports": 80,
-}
-PORTABLE = ("--no-symmetric-hash",)
-
-
-def run(name: str, out: Path, *options: str) -> Path:
-    """Run a lab: every check passes, and nothing is left on the machine. Returns where its results are."""
-    before = look()
-    checks, results = run_scenario(name, Console(stderr=True), out=out, options=options)
-    assert [
-        f"{check.topic}: {check.claim}: {check.measured}, wanted {check.wanted}" for check in checks.failed
-    ] == []
-    assert len(checks.all) >= LABS[name]
-    with open(results / "checks.csv", encoding="utf-8", newline="") as file:
-        assert [row["passed"] for row in csv.DictReader(file)] == ["yes"] * len(checks.all)
-    assert look() == before, "the lab left something on the machine, or took something away"
-    return results
+from mininet_scenarios.harness.scenarios import scenarios
 
 
 def test_every_lab_has_its_test() -> None:
@@ -56,11 +27,6 @@ def test_chain_cases(tmp_path: Path, options: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("options", [(), PORTABLE], ids=["fast", "portable"])
 def test_layer7(tmp_path: Path, options: tuple[str, ...]) -> None:
     run("layer7", tmp_path / "results", *options)
-
-
-@pytest.mark.parametrize("options", [(), PORTABLE], ids=["fast", "portable"])
-def test_service_cases(tmp_path: Path, options: tuple[str, ...]) -> None:
-    run("service_cases", tmp_path / "results", *options)
 
 
 def test_branching(tmp_path: Path) -> None:

@@ -33,6 +33,26 @@ def test_fifty_switches_in_a_row(dummy_ovs: DummyOvs) -> None:
     assert "dpid:0000000000000032" in dummy_ovs.ofctl("show", "s49")
 
 
+def test_what_is_settled_has_left(dummy_ovs: DummyOvs) -> None:
+    """However much came at once, by whichever ports, and however soon it is asked for."""
+    with dummy_ovs.transaction():
+        for number in (0, 1):
+            dummy_ovs.add_bridge(f"s{number}", dpid=number + 1)
+            for port in (1, 2):
+                dummy_ovs.add_port(f"s{number}", f"h{number}{port}", port, tx_pcap=True)
+        dummy_ovs.patch("s0", 3, "s1", 3)
+    for number in (0, 1):
+        dummy_ovs.ofctl("add-flows", f"s{number}", "-", stdin="in_port=1,actions=3\nin_port=3,actions=2\n")
+    dummy_ovs.settle()
+    for again in range(20):
+        for count in (1, 2, 37, 90):
+            frames = [FRAME + bytes([again, number]) for number in range(count)]
+            dummy_ovs.receive("h01", *frames)
+            dummy_ovs.receive("h11", frames[0])
+            dummy_ovs.settle()
+            assert [dummy_ovs.sent(port, 0) for port in ("h12", "h02", "h01")] == [frames, frames[:1], []]
+
+
 def test_errors_are_said_and_nothing_is_left_behind() -> None:
     with DummyOvs() as ovs:
         folder, processes = ovs.dir, [process.pid for process in ovs._processes]

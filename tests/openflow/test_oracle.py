@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import osken_oracle as oracle
 import pytest
-from hypothesis import HealthCheck, given, settings
+from effort import effort
+from hypothesis import given
 from strategies import flows, groups, meters
 
 from controller_app.model.flow import CONTROLLER, Ct, Flow, Group, Meter, MeterConfig, Nat, Output, SetField, match
 from controller_app.openflow import encode
 
-_SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+_SETTINGS = effort(share=60, many=2000)
 
 
 def _reduced(flow: Flow) -> Flow:

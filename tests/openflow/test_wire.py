@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from effort import effort
+from hypothesis import given
 from hypothesis import strategies as st
 from strategies import flows, groups, meters
 
@@ -61,7 +62,7 @@ def meter_reply(*found: MeterConfig) -> bytes:
     return struct.pack("!BBHIHH4x", 4, 19, 16 + len(body), 1, 10, 0) + body
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@effort(share=100, many=2000)
 @given(flow=flows())
 def test_a_flow_comes_back_as_it_was_sent(flow: Flow) -> None:
     assert decode.flow_mod(encode.flow_mod(encode.ADD, flow)) == (encode.ADD, flow)
@@ -70,7 +71,7 @@ def test_a_flow_comes_back_as_it_was_sent(flow: Flow) -> None:
     assert entries[0][1:] == (7, 700, 5.5, 0, 0, 0)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@effort(share=80, many=2000)
 @given(flow=flows())
 def test_the_end_of_a_flow_is_read(flow: Flow) -> None:
     """struct ofp_flow_removed (OpenFlow 1.3.5, 7.4.2)."""
@@ -85,7 +86,7 @@ def test_the_end_of_a_flow_is_read(flow: Flow) -> None:
         decode.flow_removed(foreign[:48])
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@effort(share=80, many=2000)
 @given(group=groups())
 def test_a_group_comes_back_as_it_was_sent(group: Group) -> None:
     assert decode.group_mod(encode.group_mod(encode.GROUP_ADD, group)) == (encode.GROUP_ADD, group)
@@ -240,7 +241,7 @@ READERS: list[Callable[[bytes], Any]] = [
     decode.more_follows, decode.decode_actions, decode.decode_match]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@effort(share=100, many=2000)
 @given(flow=flows(), group=groups(), data=st.data())
 def test_damaged_messages_raise_only_wire_error(flow: Flow, group: Group, data: st.DataObject) -> None:
     plain = [action for action in flow.actions if not isinstance(action, Meter)]
@@ -257,7 +258,7 @@ def test_damaged_messages_raise_only_wire_error(flow: Flow, group: Group, data: 
                     read(broken)
 
 
-@settings(max_examples=300, deadline=None)
+@effort(share=300, many=3000)
 @given(body=st.binary(max_size=200), kind=st.sampled_from([1, 4, 10, 12, 14, 15, 19, 29]),
        sub=st.sampled_from([0, 1, 4, 7, 10, 13]))
 def test_noise_raises_only_wire_error(body: bytes, kind: int, sub: int) -> None:

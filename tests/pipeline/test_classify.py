@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from functools import cache
 from ipaddress import ip_address, ip_network
 
 import examples
@@ -96,6 +97,7 @@ ADDRESS = {a: ip_address(a) for found in ADDRESSES.values() for a in found} | {
 KINDS = {traffic: kinds(traffic) for traffic in TRAFFIC}
 
 
+@cache  # the sets of ports are large, and asked after again and again
 def inside(one: Rule, other: Rule) -> bool:
     """Whether everything of one rule is also the other's. Addresses of a version that one side lacks do not count."""
     versions = {a.version for a in NETWORKS[one.source]} & {a.version for a in NETWORKS[one.target]}

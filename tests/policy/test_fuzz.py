@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_policy_file import BY_EXAMPLE, SERVING, SMALLEST, STEERING, WHOLE
+from policies_by_example import BY_EXAMPLE, SERVING, SMALLEST, STEERING, WHOLE
 from test_topology_file import GOOD
 from test_topology_graph import GML
 

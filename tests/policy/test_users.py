@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_policy_file import SERVING, STEERING, WHOLE
+from policies_by_example import SERVING, STEERING, WHOLE
 
 from controller_app.model.position import PolicyError
 from controller_app.policy import users
