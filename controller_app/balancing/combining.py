@@ -25,11 +25,13 @@ def share(
         return ()
     used = [dict.fromkeys(column) for column in zip(*combinations, strict=True)]
     if len(combinations) == prod(map(len, used)) and all(len(column) <= SLOTS for column in used):
-        return _each_by_itself([{name: weights[n][name] for name in column} for n, column in enumerate(used)], previous)
+        return each_by_itself([{name: weights[n][name] for name in column} for n, column in enumerate(used)], previous)
     return spread(combinations, weights, previous)
 
 
-def _each_by_itself(weights: Sequence[Mapping[str, int]], previous: Sequence[Names]) -> tuple[Names, ...]:
+def each_by_itself(weights: Sequence[Mapping[str, int]], previous: Sequence[Names]) -> tuple[Names, ...]:
+    """The same where every instance goes with every other: a table of slots for each function. weights: of the
+    instances that are used, by function."""
     tables = []
     for position, shares in enumerate(weights):
         held: list[str] = [""] * len(previous)

@@ -22,6 +22,7 @@ from controller_app.cli.common import (
     say,
     stop,
 )
+from controller_app.cli.planned import emit_foreign
 
 if TYPE_CHECKING:
     from controller_app.model.allocation import Allocation
@@ -228,14 +229,18 @@ def verify(
     loaded, network = load(topology, policy)
     if dump is None:
         report = check(loaded, network, *compile_policy(loaded, network, portable=not symmetric_hash))
+        document = report.to_json()
     else:
-        report = check(loaded, network, read_dump(dump, network))
-    document = report.to_json()
+        held = read_dump(dump, network)
+        report = check(loaded, network, held)
+        document = {**report.to_json(), "foreign": _foreign(loaded, network, held)}
+        if report.ok and any(not each["lost"] for each in document["foreign"]):
+            document |= {"ok": False, "counterexample": document["foreign"][0]}
     if chosen != "table":
         emit_document(document, chosen)
-    elif report.ok and not report.classes:
+    elif document["ok"] and not report.classes:
         emit("nothing to try: no host of the topology that a tenant of the policy has sends anything it names")
-    elif report.ok:
+    elif document["ok"]:
         emit(f"ok: {report.classes} classes of packets are treated as the policy says")
     else:
         example = document["counterexample"]
@@ -244,7 +249,16 @@ def verify(
         if example["classifier"]:
             emit(f"  classifier: {example['classifier']} ({example['position']})")
         _emit_hops(example["walk"])
-    stop(0 if report.ok else 1)
+    if chosen == "table":
+        emit_foreign(document.get("foreign", ()))
+    stop(0 if document["ok"] else 1)
+
+
+def _foreign(policy: Policy, topology: Topology, held: FlowState) -> list[dict[str, Any]]:
+    """The flows of others in what switches hold that change what becomes of packets the policy decides about."""
+    from controller_app.verification.foreign import crossings, document, others_in
+
+    return [document(each, None) for each in crossings(policy, topology, held, None, others_in(held))]
 
 
 def read_dump(directory: str, topology: Topology) -> FlowState:

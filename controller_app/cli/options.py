@@ -29,7 +29,8 @@ FILE of --config is YAML with the same options without their dashes, lists where
   ofp-listen-host: 0.0.0.0
   apps: [learning_switch_13.py]
 What is given on the command line counts instead. The API's token comes from CHAINCTL_TOKEN, or `api-token`
-in the file. SIGHUP reads topology and policy files again; SIGTERM ends, and leaves all rules in the switches."""
+in the file; --api-tokens names further ones. SIGHUP reads topology, policy and token files again; SIGTERM ends,
+and leaves all rules in the switches."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--policy", action="append", metavar="FILE", help="policy file, or a directory of them")
     option("--state", metavar="DIR", help="where to remember what was learned; made if absent")
     option("--api-listen", metavar="HOST:PORT", help="REST API (default 127.0.0.1:8080)")
+    option("--api-tokens", metavar="FILE", help="YAML file of tokens for the REST API, to read or to write")
     option("--observe-links", action=argparse.BooleanOptionalAction, help="discover links by LLDP (default on)")
     option("--symmetric-hash", action=argparse.BooleanOptionalAction,
            help="use the switches' own hash where it is the same in both directions and on all of them (default on); "

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from controller_app.cli.common import (
-    Controller,
     Failure,
     Output,
     Policies,
     SymmetricHash,
-    Token,
     Topologies,
     emit,
     emit_document,
@@ -42,8 +40,6 @@ def path(
     png: Annotated[str | None, typer.Option("--png", metavar="FILE", help="Draw the paths into a PNG file.")] = None,
     output: Output = None,
     symmetric_hash: SymmetricHash = True,
-    controller: Controller = None,
-    token: Token = None,
 ) -> None:
     """The chosen instance paths with their switches and cost, and why a candidate was rejected. They are the same
     whichever hash chooses among them."""
@@ -88,8 +84,6 @@ def what_if(
     policy: Policies = None,
     output: Output = None,
     symmetric_hash: SymmetricHash = True,
-    controller: Controller = None,
-    token: Token = None,
 ) -> None:
     """Which chains move, and which fail, when parts of the network are down. Exit 2 where one fails."""
     del symmetric_hash
@@ -156,6 +150,9 @@ def _explain(policy: Policy, topology: Topology, chains: Sequence[Mapping[str, A
                  f"{_beside(way['cost'], direct)}")
         for way in item["rejected"]:
             emit(f"  out: {', '.join(way['instances']) or 'every path'}: {way['why']}")
+        asked = chain.require
+        if asked is not None and (asked.latency is not None or asked.bandwidth is not None or asked.avoid is not None):
+            emit("  when a link fails: until the controller has repaired it, detours may not meet what is required")
         if not item["paths"] and not item["rejected"]:
             emit("  nothing can be chosen: a function has no instance")
 

@@ -109,9 +109,10 @@ class Require:
     """What must hold of the way that a chain's packets really take, from edge to edge.
 
     latency: seconds, of one direction. bandwidth: bits per second, kept for each pair of edges on every link between
-    them. within: switch, rack, zone or region that its edges and instances share. avoid: labels that no switch of the
-    way, and no instance, may have; prefer: labels of instances that are taken while there are any. apart: instances
-    on different switches. backup: another way through instances of the same functions shares no link with it.
+    them, each way, as often as it is crossed. within: switch, rack, zone or region that its edges and instances share.
+    avoid: labels that no switch of the way, and no instance, may have; prefer: labels of instances that are taken while
+    there are any. apart: instances on different switches. backup: another way through instances of the same functions
+    shares no link with it.
     """
 
     latency: float | None = None
@@ -157,10 +158,12 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """All requirements must hold. `text` is the way it was written, for messages."""
+    """All requirements must hold. `text` is the way it was written, for messages, and `where` the place, where that is
+    not its owner's."""
 
     requirements: tuple[Requirement, ...]
     text: str = field(default="", compare=False)
+    where: Position = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

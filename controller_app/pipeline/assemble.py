@@ -16,7 +16,7 @@ from controller_app.pipeline.answers import respond
 from controller_app.pipeline.build import Rules
 from controller_app.pipeline.catalogue import Choice
 from controller_app.pipeline.checked import Reply, checked, depends, replies
-from controller_app.pipeline.choose import always, lead, recall, resume
+from controller_app.pipeline.choose import Shares, always, lead, recall, resume
 from controller_app.pipeline.choose_between import (
     Asked,
     alone,
@@ -57,6 +57,7 @@ class Assembly:
         self._classified: dict[str, Mapping[FlowKey, Flow]] = {}
         self._meters: dict[str, tuple[MeterConfig, ...]] = {}
         self._reach = Reach(world)
+        self._shares = Shares()
         self._shelved: dict[str, list[SwitchState]] = {switch: [] for switch in world.topology.switches}
         self._wanted: dict[int, Wanted] = {}  # by shelf
         self._lists: dict[str, dict[tuple[str, bool], None]] = {}  # by switch, those that are chosen with services
@@ -335,7 +336,7 @@ class Assembly:
 
     def _choice(self, asked: Asked, *chosen: Any) -> Rules:
         rules = self._empty("every switch that offers it")
-        offer(rules, asked, *chosen)
+        offer(rules, asked, *chosen, shares=self._shares)
         return rules
 
     # -- all of it -------------------------------------------------------------------------------------------

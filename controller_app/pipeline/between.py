@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import islice, pairwise, product
+from itertools import chain, pairwise
 from typing import NamedTuple
 
-from controller_app.balancing.combining import Names, share
+from controller_app.balancing.combining import Names
 from controller_app.model.allocation import SLOTS, Allocation
-from controller_app.model.policy import Chain, Function
-from controller_app.model.position import Diagnostic
-from controller_app.model.topology import End
+from controller_app.model.policy import Function
+from controller_app.pipeline.between_tables import Kept, Ledger, Shared, Tables, crossed
 from controller_app.pipeline.edges import Use, uses
+from controller_app.pipeline.lacking import unmet
 from controller_app.pipeline.lists import PathNumbers
 from controller_app.pipeline.memory import Memory
 from controller_app.pipeline.views import InstanceView, ListView, Pair, World
-from controller_app.routing.combinations import MOST, TooManyError, admitted, passed_over, why
-from controller_app.routing.constraints import Between, Combination, Site
-from controller_app.routing.legs import Leg, Legs
-
-_SAID = 6  # instances of which it is said why they are out, where nothing fits
-_COMBINATIONS_SAID = 100
-_NOBODY: Names = ()
+from controller_app.routing.cheapest import Sites, cheapest
+from controller_app.routing.constraints import Between, Site
+from controller_app.routing.legs import Arc, Leg, Legs
 
 
 def table_name(key: str, ends: Pair) -> str:
@@ -51,71 +47,132 @@ def spread(
         return world
     found = memory.part("uses", _told_by(world, asked), uses, world, frozenset(asked))
     legs = memory.part("legs", (world.topology.switches, world.topology.links), Legs, world.topology, world.routes)
-    ground = memory.part("legs' ground", world.topology.switches, object), memory.part("links", legs.links, object)
-    ledger, unmet = _Ledger(), []
+    ground = _Ground(
+        legs, memory.part("legs' ground", world.topology.switches, object), memory.part("links", legs.links, object)
+    )
+    ledger, lacking = Ledger(), []
     lists = dict(world.lists)
     for key, view in asked.items():
-        made: dict[Pair, _Shared] = {}
-        inner: object = None
-        for ends, use in found.get(key, {}).items():
-            one = choice(world, view, use, legs, ledger.without(view, ends))
-            names = table_name(key, ends)
-            before = tuple(previous.slots.get(names, ()))
-            inner = inner or memory.part(("inner", key), _inner(one), object)
-            asks = (one.require, one.cheapest, one.reserved, ground[1] if _looks_at_links(one) else None)
-            source = ground[0], inner, _outer(one), one.sites, one.trips, asks
-            made[ends] = memory.latest(
-                ("between", key, ends),
-                partial(_still, source=source, before=before),
-                partial(_Kept, source, before, one),
-            ).shared
-            slots[names] = made[ends].texts or before
-            ledger.reserve(view, ends, made[ends].links)
-            if use.needed and made[ends].lacking:
-                unmet.append(_unmet(view, ends, made[ends].lacking))
+        made: dict[Pair, Shared] = {}
+        used = found.get(key, {})
+        before = {ends: tuple(previous.slots.get(table_name(key, ends), ())) for ends in used}
+        for ends, kept in _tables(world, view, used, before, ground, ledger, memory):
+            made[ends] = kept.shared
+            slots[table_name(key, ends)] = kept.shared.texts or before[ends]
+            if used[ends].needed and kept.shared.lacking:
+                lacking.append(unmet(world, view, ends, kept.shared.lacking, kept.shared.many))
         # also of those that are kept for when they fit again
-        named = dict.fromkeys(text for ends in made for text in slots[table_name(key, ends)] if text)
+        tables = dict.fromkeys(slots[table_name(key, ends)] for ends in made)
+        named = dict.fromkeys(filter(None, chain.from_iterable(tables)))
         numbers = paths_of.of(key, view.sticky, named) if view.usable else {}
-        complete = _with_slots(view, made, found.get(key, {}), world, numbers)
+        complete = _with_slots(view, made, used, world, numbers)
         # the same object as before where it is equal, which spares others a long look
         lists[key] = memory.part(("list", key), complete, _itself, complete)
-    return replace(world, lists=lists, unmet=tuple(dict.fromkeys(unmet)))
+    return replace(world, lists=lists, unmet=tuple(dict.fromkeys(lacking)))
+
+
+class _Ground(NamedTuple):
+    """What choices are made on. switches, links: the same objects as long as those are equal."""
+
+    legs: Legs
+    switches: object
+    links: object
+
+
+def _tables(
+    world: World,
+    view: ListView,
+    used: Mapping[Pair, Use],
+    before: Mapping[Pair, tuple[str, ...]],
+    ground: _Ground,
+    ledger: Ledger,
+    memory: Memory,
+) -> Iterable[tuple[Pair, Kept]]:
+    """The table of each pair of edges, in order; what they need of links is reserved."""
+    sites = _sites(world, view)
+    sites = memory.part(("sites", view.key), sites, lambda: sites)  # the same object where it is equal
+    tables = Tables(sites)
+    if _cost_alone(world, view):
+        asks = [use.trips for use in used.values()]
+        least = memory.part(("cheapest", view.key), (world.routes, sites, asks), cheapest, world.routes, sites, asks)
+        for (ends, use), one in zip(used.items(), least, strict=True):
+            source: object = sites, one, use.trips if one is None else None, world.routes if one is None else None
+            if one is None:
+                make = partial(tables.admitted, choice(world, view, sites, use, ground.legs, {}))
+            else:
+                make = partial(tables.cheapest, one)
+            yield ends, _kept(memory, view, ends, source, before[ends], make)
+        return
+    inner: object = None
+    rate = _rate(view)
+    for ends, use in used.items():
+        single = choice(world, view, sites, use, ground.legs, ledger.so_far() if rate else {})
+        inner = inner or memory.part(("inner", view.key), _inner(single), object)
+        asked = single.require, single.cheapest, single.reserved, ground.links if _looks_at_links(single) else None
+        source = ground.switches, inner, _outer(single), sites, use.trips, asked
+        kept = _kept(memory, view, ends, source, before[ends], partial(tables.admitted, single))
+        ledger.reserve(rate, kept.shared.crossed)
+        yield ends, kept
+
+
+def _kept(
+    memory: Memory,
+    view: ListView,
+    ends: Pair,
+    source: object,
+    before: tuple[str, ...],
+    make: Callable[[tuple[str, ...]], Shared],
+) -> Kept:
+    return memory.latest(
+        ("between", view.key, ends),
+        lambda kept: kept.still(source, before),
+        lambda: Kept(source, before, make),
+    )
+
+
+def _cost_alone(world: World, view: ListView) -> bool:
+    """Whether nothing but the cost is asked for, and equal costs look equal."""
+    return view.chain is not None and view.chain.require is None and world.routes.graph.unit.exact
 
 
 def _itself(view: ListView) -> ListView:
     return view
 
 
-def choice(world: World, view: ListView, use: Use, legs: Legs, reserved: Mapping[End, float]) -> Between:
+def choice(
+    world: World, view: ListView, sites: Sites, use: Use, legs: Legs, reserved: Mapping[Arc, float]
+) -> Between:
     """The choice of a list between two edges. reserved: what others have of links."""
     assert view.chain is not None
-    require = view.chain.require
     return Between(
         world.topology,
         legs,
-        tuple(_sites(world, view.tenant, name) for name in view.usable),
+        tuple(map(tuple, sites)),
         use.trips,
-        require,
+        view.chain.require,
         view.chain.spread == "cost",
-        reserved if require is not None and require.bandwidth is not None else {},
+        reserved,
     )
 
 
 def choices(world: World) -> dict[tuple[str, Pair], Between]:
     """Every choice that a world was made with, with what others had of links then, by list's key and pair of edges."""
     asked = {key: view for key, view in world.lists.items() if view.by_edges}
-    legs, ledger = Legs(world.topology, world.routes), _Ledger()
+    legs, ledger = Legs(world.topology, world.routes), Ledger()
     made: dict[tuple[str, Pair], Between] = {}
     found = uses(world, asked) if asked else {}
     for key, view in asked.items():
+        sites, rate = _sites(world, view), _rate(view)
         for ends, use in found.get(key, {}).items():
-            one = made[key, ends] = choice(world, view, use, legs, ledger.without(view, ends))
-            ledger.reserve(view, ends, _crossed(one, _used(view, ends)))
+            reserved = ledger.so_far() if rate else {}
+            one = made[key, ends] = choice(world, view, sites, use, legs, reserved)
+            ledger.reserve(rate, crossed(one, _used(view, ends)))
     return made
 
 
-def _used(view: ListView, ends: Pair) -> set[Names]:
-    return {tuple(step.name for step in view.paths[path]) for path in set(view.between.get(ends, ())) if path}
+def _used(view: ListView, ends: Pair) -> list[Names]:
+    paths = dict.fromkeys(view.between.get(ends, ()))
+    return [tuple(step.name for step in view.paths[path]) for path in paths if path]
 
 
 def _told_by(world: World, asked: Mapping[str, ListView]) -> tuple[object, ...]:
@@ -132,49 +189,30 @@ def _told_by(world: World, asked: Mapping[str, ListView]) -> tuple[object, ...]:
     )
 
 
-def _sites(world: World, tenant: str, function: str) -> tuple[Site, ...]:
-    declared = world.policy.tenants[tenant]
+def _sites(world: World, view: ListView) -> tuple[tuple[Site, ...], ...]:
+    """Where the instances are, of each function."""
+    declared = world.policy.tenants[view.tenant]
     labels: dict[str, dict[str, str]] = {}
     for endpoint in declared.endpoints.values():
         labels.setdefault(endpoint.host, {}).update(endpoint.labels)
     return tuple(
-        Site(
-            view.name,
-            view.entry(False).switch,
-            view.exit(False).switch,
-            _weight(declared.functions[function], view),
-            labels.get(view.host, {}),
-            view.mode.on_path,
+        tuple(
+            Site(
+                each.name,
+                each.entry(False).switch,
+                each.exit(False).switch,
+                _weight(declared.functions[name], each),
+                labels.get(each.host, {}),
+                each.mode.on_path,
+            )
+            for each in world.instances[view.tenant, name]
         )
-        for view in world.instances[tenant, function]
+        for name in view.usable
     )
 
 
 def _weight(function: Function, view: InstanceView) -> int:
     return function.instances[view.name].weight
-
-
-class _Shared(NamedTuple):
-    """The table of one pair of edges: the combination of each slot, () where nothing fits. texts: the same as they are
-    kept. links: those that its packets cross, by their end `a`. lacking: why nothing fits, or ""."""
-
-    table: tuple[Names, ...]
-    texts: tuple[str, ...]
-    links: frozenset[End]
-    lacking: str
-
-
-class _Kept:
-    """A table, and what it was made from: `before` is the table there was."""
-
-    def __init__(self, source: object, before: tuple[str, ...], one: Between) -> None:
-        self.source, self.before = source, before
-        self.shared = _share(one, before)
-
-
-def _still(kept: _Kept, source: object, before: tuple[str, ...]) -> bool:
-    """Whether the same would come of it: what was made from a table follows from itself, too."""
-    return before in (kept.shared.texts or kept.before, kept.before) and kept.source == source
 
 
 def _looks_at_links(one: Between) -> bool:
@@ -205,132 +243,15 @@ def _outer(one: Between) -> list[Leg | None]:
     return found
 
 
-def _share(one: Between, before: Sequence[str]) -> _Shared:
-    try:
-        found = admitted(one)
-    except TooManyError as error:
-        return _Shared((), (), frozenset(), str(error))
-    if not found:
-        return _Shared((), (), frozenset(), "; ".join(reasons(one)))
-    names = [_names(one, chosen) for chosen in found]
-    weights = [{site.name: site.weight for site in sites} for sites in one.sites]
-    had = [tuple(text.split(",")) if text else _NOBODY for text in before]
-    same = all(len(each) == len(one.sites) for each in had)  # not so where another function was skipped
-    table = share(names, weights, had if same else ())
-    return _Shared(table, tuple(",".join(each) for each in table), _crossed(one, set(table)), "")
-
-
-def _names(one: Between, chosen: Combination) -> Names:
-    return tuple(sites[index].name for sites, index in zip(one.sites, chosen, strict=True))
-
-
-def _crossed(one: Between, used: set[Names]) -> frozenset[End]:
-    """The links that these combinations' packets cross, if any is reserved for them."""
-    if one.require is None or one.require.bandwidth is None:
-        return frozenset()
-    numbers = [{site.name: index for index, site in enumerate(sites)} for sites in one.sites]
-    return frozenset(
-        link.a
-        for names in used
-        for link in one.links(tuple(numbers[position][name] for position, name in enumerate(names)))
-    )
-
-
-def reasons(one: Between) -> Iterator[str]:
-    """Why nothing fits, by instance."""
-    if not one.sites:
-        yield str(one.reason(()))
-    said = 0
-    for position, sites in enumerate(one.sites):
-        for index, site in enumerate(sites):
-            if said == _SAID:
-                yield "and others"
-                return
-            said += 1
-            try:
-                yield f"{site.name} is out: {why(one, position, index)}"
-            except TooManyError as error:
-                yield str(error)
-                return
-
-
-def left_out_of(one: Between, used: Container[Names]) -> Iterator[tuple[Names, str]]:
-    """The instances that no slot leads to, each with the reason; then the combinations of the others that do not meet
-    what is required. used: those that slots lead to."""
-    met: list[set[str]] = [set() for _ in one.sites]
-    every = product(*(range(len(sites)) for sites in one.sites))
-    wrong: list[tuple[Names, str]] = []
-    for chosen in islice(every, MOST):
-        names = _names(one, chosen)
-        if names in used:
-            for column, name in zip(met, names, strict=True):
-                column.add(name)
-        elif (reason := one.reason(chosen)) is not None:
-            wrong.append((names, reason))
-    for position, sites in enumerate(one.sites):
-        for index, site in enumerate(sites):
-            if site.name not in met[position]:
-                yield (site.name,), _why_out(one, position, index)
-    said: dict[Names, str] = {}
-    for names, reason in wrong:
-        if all(name in column for name, column in zip(names, met, strict=True)):
-            through = tuple(name for name, sites in zip(names, one.sites, strict=True) if sites[0].on_path)
-            said.setdefault(through, reason)
-    yield from islice(said.items(), _COMBINATIONS_SAID)
-
-
-def _why_out(one: Between, position: int, index: int) -> str:
-    try:
-        return why(one, position, index) or passed_over(one, position, index)
-    except TooManyError as error:
-        return str(error)
-
-
-def _unmet(view: ListView, ends: Pair, lacking: str) -> Diagnostic:
-    assert view.chain is not None
-    chain: Chain = view.chain
-    between = f"within {ends[0]}" if ends[0] == ends[1] else f"between {ends[0]} and {ends[1]}"
-    where, word = (chain.where, "spread") if chain.require is None else (chain.require.where, "require")
-    return Diagnostic(
-        where,
-        f"chains.{chain.name}.{word}",
-        f"{between} no instances fit: {lacking}",
-        "require less, or use instances or links that meet it; until then nothing passes there",
-    )
-
-
-class _Ledger:
-    """Which links are reserved for whom: once for a chain and a pair of edges, whatever lists it has there."""
-
-    def __init__(self) -> None:
-        self._held: dict[tuple[str, str, Pair], dict[End, None]] = {}
-        self._total: dict[End, float] = {}
-
-    def without(self, view: ListView, ends: Pair) -> Mapping[End, float]:
-        """What all others have of links."""
-        own, rate = self._held.get(self._owner(view, ends), {}), _rate(view)
-        return {end: total - (rate if end in own else 0) for end, total in self._total.items()}
-
-    def reserve(self, view: ListView, ends: Pair, links: frozenset[End]) -> None:
-        """Keep these links for a chain."""
-        held = self._held.setdefault(self._owner(view, ends), {})
-        for end in links:
-            if end not in held:
-                held[end] = None
-                self._total[end] = self._total.get(end, 0.0) + _rate(view)
-
-    def _owner(self, view: ListView, ends: Pair) -> tuple[str, str, Pair]:
-        return view.tenant, view.chain.name if view.chain is not None else "", ends
-
-
 def _rate(view: ListView) -> float:
+    """Bits per second that each pair of edges has reserved, each way."""
     require = view.chain.require if view.chain is not None else None
     return 0.0 if require is None or require.bandwidth is None else require.bandwidth
 
 
 def _with_slots(
     view: ListView,
-    made: Mapping[Pair, _Shared],
+    made: Mapping[Pair, Shared],
     found: Mapping[Pair, Use],
     world: World,
     numbers: Mapping[str, int],
@@ -344,9 +265,11 @@ def _with_slots(
         between = {ends: (0,) * SLOTS if shared.table else () for ends, shared in made.items()}
         return replace(view, between=between, ways=reached)
     usable_by = [{each.name: each for each in world.instances[view.tenant, name]} for name in view.usable]
-    used = dict.fromkeys(names for shared in made.values() for names in shared.table)
+    texts = {id(shared.texts): shared.texts for shared in made.values()}  # many pairs have the same
+    used = dict.fromkeys(chain.from_iterable(texts.values()))
     paths = {
-        numbers[",".join(names)]: tuple(usable_by[n][name] for n, name in enumerate(names)) for names in used
+        numbers[text]: tuple(usable_by[n][name] for n, name in enumerate(text.split(","))) for text in used
     }
-    between = {ends: tuple(numbers[text] for text in shared.texts) for ends, shared in made.items()}
+    tables = {at: tuple(map(numbers.__getitem__, each)) for at, each in texts.items()}
+    between = {ends: tables[id(shared.texts)] for ends, shared in made.items()}
     return replace(view, paths=paths, between=between, ways=reached)

@@ -244,6 +244,32 @@ def slot_action(view: ListView | None, path: int, backward: bool, exit_waypoint:
     return SetField("eth_dst", *both(*parts))
 
 
+class Shares:
+    """The buckets of choices, for as long as the lists are the same: many edges share slots in the same way, and many
+    slots are the same."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, bool, int], Bucket] = {}
+        self._rows: dict[tuple[str, bool, tuple[int | None, ...]], tuple[Bucket, ...]] = {}
+
+    def of(self, view: ListView, backward: bool, paths: tuple[int | None, ...]) -> tuple[Bucket, ...]:
+        """What a list's group does in each slot. paths: of the slots."""
+        key = view.key, backward, paths
+        if key not in self._rows:
+            made = {path: self._bucket(view, backward, path) for path in dict.fromkeys(paths)}
+            self._rows[key] = tuple(made[path] for path in paths)
+        return self._rows[key]
+
+    def _bucket(self, view: ListView, backward: bool, path: int | None) -> Bucket:
+        if path is None:
+            return Bucket(())
+        key = view.key, backward, path
+        if key not in self._made:
+            onward = resubmit("commit" if view.sticky else "copies")
+            self._made[key] = Bucket((slot_action(view, path, backward, None), onward))
+        return self._made[key]
+
+
 def choose(
     rules: Rules,
     view: ListView | None,
@@ -255,12 +281,14 @@ def choose(
     portable: bool,
     towards: tuple[Fields, ...] = ({},),
     plus: int = 0,
+    shares: Shares | None = None,
 ) -> None:
     """One choice that packets can need: which path of a list, which provider of a service, or both.
 
     slots: of the service, for packets that enter here. paths: the path of each slot (None: nothing passes), () where
     nobody can be chosen. number: of its group. portable: by a hash that every datapath computes alike, without a group.
     towards: the packets it is for, of all that ask for this; plus: more where others of them have rules as well.
+    shares: what other choices made already.
     """
     owner = view.owner if view else f"services/{service.key}" if service else BASE
     fields: Fields = {
@@ -280,6 +308,12 @@ def choose(
             rules.add("choose", "exact", owner, actions, goto, plus, **fields, **those)
         return
     after = "commit" if view is None or view.sticky else "copies"
+    if not portable and view is not None and service is None and paths:
+        group = Group(group_id(number), "select", (shares or Shares()).of(view, backward, paths))
+        rules.group(group, "choose")
+        for those in towards:
+            rules.add("choose", "exact", owner, (ToGroup(group.id),), None, plus, **fields, **those)
+        return
     chosen = _chosen(view, backward, service, slots, paths)
     if portable:
         for those in towards:

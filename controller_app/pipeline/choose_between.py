@@ -9,7 +9,7 @@ from controller_app.balancing.slots import service_slot
 from controller_app.model.allocation import SLOTS
 from controller_app.pipeline import labels
 from controller_app.pipeline.build import Fields, Rules
-from controller_app.pipeline.choose import affine, choose, slot_action, take_again
+from controller_app.pipeline.choose import Shares, affine, choose, slot_action, take_again
 from controller_app.pipeline.labels import both
 from controller_app.pipeline.tables import BACKWARD_REG, FROM, LIST, RESUMED, SERVICE
 from controller_app.pipeline.views import ListView, ServiceView, World
@@ -72,13 +72,15 @@ def offer(
     there: tuple[Fields, ...],
     number: int,
     portable: bool,
+    *,
+    shares: Shares | None = None,
 ) -> None:
     """The rules of one choice; see `choose`."""
     if service is not None and service.affine and slots:
         affine(rules, service, slots)
     else:
         plus = int(bool(asked.out_of))
-        choose(rules, view, asked.backward, service, slots, paths, number, portable, there, plus)
+        choose(rules, view, asked.backward, service, slots, paths, number, portable, there, plus, shares)
 
 
 def paths_at(

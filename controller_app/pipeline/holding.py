@@ -93,8 +93,10 @@ def _followed(
         for key, was, now_is in differences(one, other):
             if was is not None:
                 leaving[key] = was
-            if now_is is not None and arriving.setdefault(key, now_is) != now_is:
-                return None  # perhaps two parts want something else of one flow
+            if now_is is not None:
+                if key in arriving:
+                    return None  # two parts want it at once, and perhaps not the same of it
+                arriving[key] = now_is
     if leaving == arriving:  # one part gave them to another
         return held, twice
     again = [key for key in arriving if key in held and (key not in leaving or key in twice)]

@@ -8,7 +8,8 @@ from typing import Any
 from controller_app.model.allocation import Allocation
 from controller_app.model.policy import Chain, Instance, Policy
 from controller_app.model.topology import Topology
-from controller_app.pipeline.between import choices, left_out_of
+from controller_app.pipeline.between import choices
+from controller_app.pipeline.lacking import left_out_of
 from controller_app.pipeline.regions import Prefix, Region, prefix_of, regions
 from controller_app.pipeline.views import HostView, InstanceView, ListView, World, pair
 from controller_app.pipeline.world import build_world

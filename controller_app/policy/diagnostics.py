@@ -91,6 +91,8 @@ def _words(
             return f"{path[-1]!r} is missing", f"add `{path[-1]}: {1 if path == ('version',) else '...'}`"
         case "literal_error":
             expected = str(context["expected"])
+            if value is None:
+                return "nothing is written here", f"write one of {expected}, or remove the key"
             names = expected.replace("'", "").replace(" or ", ", ").split(", ")
             guess = nearest(value, names) if isinstance(value, str) else None
             return f"{said} is not known here", f"write one of {expected}" + (f" ({guess}?)" if guess else "")

@@ -18,7 +18,7 @@ from controller_app.model.policy import (
 from controller_app.model.position import Diagnostic, Position
 from controller_app.model.topology import Host, IPAddress, Topology
 from controller_app.modes import MODES
-from controller_app.policy.by_edges import check_required
+from controller_app.policy.by_edges import check_labels, check_required
 from controller_app.policy.consistency import instance_hosts
 from controller_app.policy.diagnostics import Findings, meant
 from controller_app.policy.function_health import check_asked
@@ -42,6 +42,7 @@ def check_against(
     """
     found = Findings()
     found.all += _Fitting(policy, topology, discovering).run()
+    check_labels(policy, topology, found)
     check_required(policy, topology, found, standing)
     return tuple(found.all)
 

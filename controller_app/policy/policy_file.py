@@ -7,7 +7,7 @@ error. All problems of all files are found in one go.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -298,9 +298,11 @@ def _chain(name: str, spec: Any, entry: Entry) -> Chain:
     if spec.require is not None:
         asked = spec.require
         at = entry.at("require", key=True)
-        require = Require(
-            asked.latency, asked.bandwidth, asked.within, asked.avoid, asked.prefer, asked.apart, asked.backup, at
+        avoid, prefer = (
+            None if selector is None else replace(selector, where=entry.at("require", word))
+            for word, selector in (("avoid", asked.avoid), ("prefer", asked.prefer))
         )
+        require = Require(asked.latency, asked.bandwidth, asked.within, avoid, prefer, asked.apart, asked.backup, at)
     through = tuple(spec.through)
     return Chain(name, through, spec.returns, spec.transport, spec.stickiness, spec.spread, require, entry.where)
 

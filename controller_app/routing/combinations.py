@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import NamedTuple
 
-from controller_app.routing.constraints import NEARLY, Between, Combination, exceeds
+from controller_app.routing.constraints import Between, Combination, exceeds
 from controller_app.routing.legs import Leg
 
 MOST = 1 << 16  # combinations that are considered for one pair of edges
@@ -150,14 +150,14 @@ class _Search:
 
     def _passable(self, leg: Leg) -> bool:
         between, require = self._of, self._of.require
-        if any(map(self._avoided, leg.switches)):
+        shunned = require.avoid if require is not None and "avoid" in self._rules else None
+        if shunned is not None and not between.legs.having(shunned).isdisjoint(leg.switches):
             return False
         if "latency" in self._rules and leg.dark is not None:
             return False
         if "bandwidth" in self._rules and require is not None and require.bandwidth is not None:
             for arc in leg.arcs:
-                link = between.legs.links[arc]
-                if link.bandwidth is None or exceeds(require.bandwidth, between.left(link)):
+                if exceeds(require.bandwidth, between.left(arc)):  # once at least
                     return False
         return True
 
@@ -228,7 +228,7 @@ class _Search:
             return
         self._steps += 1
         if self._steps > MOST:
-            raise TooManyError(f"more than {MOST} combinations of instances")
+            raise TooManyError(f"more than {MOST:,} combinations of instances would do")
         for rule in ("bandwidth", "backup"):
             if rule in self._rules and self._of.check(rule, chosen) is not None:
                 return
@@ -238,7 +238,7 @@ class _Search:
 
     def _passed_over(self, chosen: Combination) -> int:
         """How many of the instances are not preferred."""
-        if not self._ranked:
+        if not self._ranked or self._of.require is None or self._of.require.prefer is None:
             return 0
         return self._of.disliked(chosen)
 
@@ -247,7 +247,7 @@ class _Search:
             return False
         if rank[0] != self._best[0]:
             return rank[0] > self._best[0]
-        return self._of.cheapest and rank[1] > self._best[1] + NEARLY * max(1.0, abs(self._best[1]))
+        return self._of.cheapest and rank[1] > self._best[1] + self._of.legs.tolerance(self._best[1])
 
     def _late(self, spent: tuple[float, ...], rest: tuple[float, ...] | None) -> bool:
         if "latency" not in self._rules:

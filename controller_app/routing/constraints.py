@@ -7,6 +7,7 @@ the edge where they leave, and the same for replies. `combinations` finds those 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,7 @@ from typing import NamedTuple
 from controller_app.balancing.selectors import matches
 from controller_app.model.policy import Require
 from controller_app.model.topology import End, Link, Topology
-from controller_app.routing.legs import Leg, Legs
+from controller_app.routing.legs import Arc, Leg, Legs
 
 NEARLY = 1e-9  # what sums of floats may differ by, of themselves
 Combination = tuple[int, ...]  # which of its sites each function uses
@@ -28,6 +29,11 @@ class Trip(NamedTuple):
     start: str
     end: str
     backward: bool = False
+
+    @property
+    def direction(self) -> tuple[str, str] | bool:
+        """What tells the two directions between its edges apart; within one edge, there and back."""
+        return self.backward if self.start == self.end else (self.start, self.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,7 @@ class Between:
 
     sites: of each function, in the list's order. trips: those that packets make; what is required holds for each.
     cheapest: only the combinations of least cost count, summed up over the trips along the list. reserved: bits per
-    second that others have of a link, by its end `a`.
+    second that others have of a link in one direction.
     """
 
     topology: Topology
@@ -73,7 +79,7 @@ class Between:
     trips: tuple[Trip, ...]
     require: Require | None = None
     cheapest: bool = False
-    reserved: Mapping[End, float] = field(default_factory=dict)
+    reserved: Mapping[Arc, float] = field(default_factory=dict)
 
     @cached_property
     def asked(self) -> tuple[str, ...]:
@@ -105,17 +111,14 @@ class Between:
         found.append(self.legs.leg(at, trip.end))
         return found
 
-    def links(self, chosen: Combination) -> tuple[Link, ...]:
-        """The links that its packets cross on any trip, those of the copies for taps as well; each once."""
-        found: dict[End, Link] = {}
+    def crossings(self, chosen: Combination) -> Counter[Arc]:
+        """How often a link is crossed in one direction when one packet goes each way between the edges: by it, and by
+        the copies of it for taps. Where packets go one way both along the list and against it, whatever crosses the
+        link more often counts."""
+        found: dict[object, Counter[Arc]] = {}
         for trip in self.trips:
-            at = trip.start
-            for site in self._met(chosen, trip):
-                self._cross(at, site.entry(trip.backward) if site.on_path else site.into, found)
-                if site.on_path:
-                    at = site.exit(trip.backward)
-            self._cross(at, trip.end, found)
-        return tuple(found.values())
+            found[trip.direction] = found.get(trip.direction, Counter()) | Counter(self._arcs(chosen, trip))
+        return sum(found.values(), Counter())
 
     def reason(self, chosen: Combination) -> str | None:
         """Why a combination is not admitted, whatever it costs; None where it is."""
@@ -142,11 +145,16 @@ class Between:
         found = [sites[index] for sites, index in zip(self.sites, chosen, strict=True)]
         return found[::-1] if trip.backward else found
 
-    def _cross(self, start: str, end: str, found: dict[End, Link]) -> None:
-        leg = self.legs.leg(start, end)
-        for arc in leg.arcs if leg is not None else ():
-            link = self.legs.links[arc]
-            found[link.a] = link
+    def _arcs(self, chosen: Combination, trip: Trip) -> Iterator[Arc]:
+        """What a packet crosses on a trip, and what the copies of it do, in no order."""
+        at = trip.start
+        for site in self._met(chosen, trip):
+            leg = self.legs.leg(at, site.entry(trip.backward) if site.on_path else site.into)
+            yield from () if leg is None else leg.arcs
+            if site.on_path:
+                at = site.exit(trip.backward)
+        leg = self.legs.leg(at, trip.end)
+        yield from () if leg is None else leg.arcs
 
     def no_way(self, chosen: Combination) -> str:
         """Where there is no way for a combination that has none."""
@@ -206,7 +214,7 @@ class Between:
         require = self.require
         if require is None or require.avoid is None:
             return False
-        return matches(require.avoid, self.topology.switches[switch].all_labels)
+        return switch in self.legs.having(require.avoid)
 
     def shunned(self, site: Site) -> bool:
         """Whether an instance's own labels are those to avoid."""
@@ -257,17 +265,18 @@ class Between:
     def _bandwidth(self, chosen: Combination) -> tuple[float, str] | None:
         assert self.require is not None and self.require.bandwidth is not None
         wanted, worst = self.require.bandwidth, None
-        for link in self.links(chosen):
-            if link.bandwidth is None:
-                return inf, f"the bandwidth of {self.legs.name(link)} is not known"
-            left = self.left(link)
-            if exceeds(wanted, left) and (worst is None or wanted - left > worst[0]):
-                worst = wanted - left, f"{rates(left, wanted)} left on {self.legs.name(link)}"
+        for arc, times in self.crossings(chosen).items():
+            if self.legs.links[arc].bandwidth is None:
+                return inf, f"the bandwidth of {self.legs.name_of(arc)} is not known"
+            left, needed = self.left(arc), wanted * times
+            if exceeds(needed, left) and (worst is None or needed - left > worst[0]):
+                again = "" if times == 1 else f", which is crossed {'twice' if times == 2 else f'{times} times'}"
+                worst = needed - left, f"{rates(left, needed)} left on {self.legs.name_of(arc)}{again}"
         return worst
 
-    def left(self, link: Link) -> float:
-        """What others leave of a link; nothing of one whose bandwidth is not known."""
-        return max(0.0, (link.bandwidth or 0.0) - self.reserved.get(link.a, 0.0))
+    def left(self, arc: Arc) -> float:
+        """What others leave of a link in one direction; nothing of one whose bandwidth is not known."""
+        return max(0.0, (self.legs.links[arc].bandwidth or 0.0) - self.reserved.get(arc, 0.0))
 
     def _backup(self, chosen: Combination) -> tuple[float, str] | None:
         for trip in self.trips:
@@ -278,9 +287,22 @@ class Between:
                 for arc in leg.arcs
             }
             if not self._left_over(trip, frozenset(used)):
-                names = ", ".join(map(self.legs.name, used.values()))
-                return len(used), f"without {names} no way leads from {trip.start} to {trip.end}"
+                shared = self._shared(trip, used)
+                return len(used), f"no backup: every way from {trip.start} to {trip.end} takes {shared}"
         return None
+
+    def _shared(self, trip: Trip, used: Mapping[End, Link]) -> str:
+        """The links that a trip's other ways take as well: all that none does without, or else some of which each takes
+        one. used: the trip's own, without which there is no way."""
+        every = [link for end, link in used.items() if not self._left_over(trip, frozenset((end,)))]
+        if every:
+            return " and ".join(map(self.legs.name, every))
+        some = dict(used)
+        for end in used:
+            fewer = frozenset(some) - {end}
+            if not self._left_over(trip, fewer):
+                del some[end]
+        return " or ".join(map(self.legs.name, some.values()))
 
     def _left_over(self, trip: Trip, used: frozenset[End]) -> bool:
         """Whether some way through instances of all functions is left when these links are not used."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -54,25 +55,75 @@ class Chosen:
         return join(self.routes, self.block, self.starts, self.targets)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Cheapest:
-    """All combinations of least cost for one query. first: [instances of the first layer], which of them are part of
-    one; joins: for each layer but the last, [its instances, the next one's], which may follow which. A walk along
-    `joins` from one of `first` is such a combination, and there are no others."""
+class Journey(NamedTuple):
+    """Ways that go through the same instances, each from an ingress to an egress switch. counted: what they cost is
+    added up. others: they have to be there, whatever they cost."""
 
-    cost: float
-    first: Bools
-    joins: tuple[Bools, ...]
+    counted: Sequence[tuple[str, str]]
+    others: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class Cheapest:
+    """All combinations of least cost. sizes: how many instances each layer has. bits: which of the first layer are part
+    of one; then, for each layer but the last, which may follow which in one ([its instances, the next one's]), in rows.
+    Equal sets are equal objects."""
+
+    sizes: tuple[int, ...]
+    bits: bytes
+
+    @staticmethod
+    def of(first: Bools, joins: Sequence[Bools]) -> Cheapest:
+        """Of what a walk along `joins` from one of `first` is, and nothing else."""
+        parts, reached = [first], first
+        for join_ in joins:
+            taken = join_ & reached[:, None]
+            parts.append(taken.reshape(-1))
+            reached = np.logical_or.reduce(taken, axis=0)
+        sizes = (len(first), *(join_.shape[1] for join_ in joins))
+        return Cheapest(sizes, np.packbits(np.concatenate(parts)).tobytes())
+
+    @cached_property
+    def _parts(self) -> list[Bools]:
+        cells = [a * b for a, b in zip((1, *self.sizes), self.sizes, strict=False)]
+        flat = np.unpackbits(np.frombuffer(self.bits, np.uint8), count=sum(cells)).astype(np.bool_)
+        return np.split(flat, np.cumsum(cells)[:-1])
+
+    @property
+    def first(self) -> Bools:
+        """Which of the first layer are part of one."""
+        return self._parts[0]
+
+    @cached_property
+    def joins(self) -> list[Bools]:
+        """For each layer but the last, which of the next may follow which."""
+        shapes = zip(self._parts[1:], self.sizes, self.sizes[1:], strict=False)
+        return [part.reshape(here, there) for part, here, there in shapes]
+
+    def used(self) -> list[Ints]:
+        """The instances of each layer that are part of one."""
+        found = [self.first, *(join_.any(axis=0) for join_ in self.joins)] if self.sizes else []
+        return [np.flatnonzero(each) for each in found]
+
+    @cached_property
+    def free(self) -> bool:
+        """Whether every instance that is part of one goes with every other."""
+        used = self.used()
+        return all(join_.sum() == len(a) * len(b) for join_, a, b in zip(self.joins, used, used[1:], strict=False))
 
     def count(self) -> int:
         """How many there are."""
-        ways = [1] * (self.joins[-1].shape[1] if self.joins else len(self.first))
+        if not self.sizes:
+            return 1
+        ways = [1] * self.sizes[-1]
         for join_ in reversed(self.joins):
             ways = [sum(ways[after] for after in np.flatnonzero(row)) for row in join_]
         return sum(ways[at] for at in np.flatnonzero(self.first))
 
     def combinations(self) -> Ints:
         """[combinations, layers]: all of them, in order. There may be many: see `count`."""
+        if not self.sizes:
+            return np.empty((1, 0), np.int64)
         found = np.flatnonzero(self.first)[:, None]
         for join_ in self.joins:
             before, after = np.nonzero(join_[found[:, -1]])
@@ -95,8 +146,8 @@ class Layered:
         graph = routes.graph
         self._routes, self._steps = routes, graph.unit.steps
         self._known = False
+        self._between: list[Costs] = []  # [instances of a layer, of the next], from exits to entries
         self._into: Costs  # [nodes, instances of the first layer], from every node into it
-        self._between: list[Costs]  # [instances of a layer, of the next], from the exits of one to the other's entries
         self._entries = [graph.nodes(layer.entries) for layer in layers]
         self._exits = [graph.nodes(layer.exits) for layer in layers]
         self._targets = np.unique(np.concatenate([np.empty(0, np.int64), *self._entries]))
@@ -121,7 +172,7 @@ class Layered:
         ends, at = distinct(end, len(self._routes.graph))
         block = self._rows(ends)
         followers: list[Ints] = []
-        rest = self._learn(block, ends, followers)[0]
+        rest = self._learn(block, ends, followers)
         cost = np.empty(len(start))
         layers = len(self._entries)
         instances = np.empty((len(start), layers), np.int64)
@@ -145,53 +196,75 @@ class Layered:
         instances[nowhere], starts[nowhere] = NONE, NONE
         return Chosen(self._routes, block, cost / self._steps, instances, starts, targets)
 
-    def cheapest(self, ingress: str, egress: str) -> Cheapest | None:
-        """Every combination of least cost from one switch to another; None where there is no way."""
-        graph = self._routes.graph
-        start, end = graph.index[ingress], graph.index[egress]
-        ends = np.array([end])
-        tables = self._learn(self._rows(ends), ends, None)
-        joins = []
-        if not self._entries:
-            weight = float(tables[0][0, start])
-            found = np.ones(0, np.bool_)
-        else:
-            ways = self._into[start] + tables[0][0]
-            weight = float(ways.min(initial=np.inf))
-            found = ways == weight
-            for between, rest, after in zip(self._between, tables, tables[1:], strict=False):
-                joins.append((between + after[0] == rest[0][:, None]) & np.isfinite(rest[0])[:, None])
-        return Cheapest(weight / self._steps, found, tuple(joins)) if weight < np.inf else None
+    def cheapest(self, journeys: Sequence[Journey]) -> tuple[Costs, list[Cheapest | None]]:
+        """What each journey costs at least (infinite where one of its ways is not there), and every combination that
+        costs no more: None where there is none."""
+        cost = np.full(len(journeys), np.inf)
+        found: list[Cheapest | None] = []
+        size = max([1, *(len(a) * len(b) for a, b in zip(self._exits, self._entries[1:], strict=False))])
+        for some in _chunks(len(journeys), size):
+            weights, sets = self._cheapest(journeys[some])
+            cost[some] = weights / self._steps
+            found += sets
+        return cost, found
 
-    def costs(self, ingress: Sequence[str] | Ints, egress: Sequence[str] | Ints) -> Costs:
-        """[pairs, instances of the first layer, of the second, …]: the cost of every combination for every pair of
-        switches. It has as many numbers as that says: ask for few pairs at a time where layers are many."""
-        start, end = self._nodes(ingress), self._nodes(egress)
+    def _cheapest(self, journeys: Sequence[Journey]) -> tuple[Costs, list[Cheapest | None]]:
+        ways = [(number, counts, way) for number, (counted, others) in enumerate(journeys)
+                for counts, some in ((True, counted), (False, others)) for way in some]
+        whose, counts = np.array([way[0] for way in ways]), np.array([way[1] for way in ways])
+        start, end = (self._routes.graph.nodes(way[side] for *_, way in ways) for side in (0, 1))
+        starts = np.searchsorted(whose, np.arange(len(journeys)))  # every journey has a way
+        times = np.add.reduceat(counts.astype(np.int64), starts).astype(np.float64)
         ends, at = distinct(end, len(self._routes.graph))
-        block = self._rows(ends)
-        last = self._routes.graph.unit.whole(block.rows[block.place[ends]])
+        last = self._last(self._rows(ends), ends)
+
+        def summed(weights: Costs) -> Costs:
+            """[journeys, ...] of [ways, ...]."""
+            weights[~counts] = np.where(np.isfinite(weights[~counts]), 0.0, np.inf)
+            found: Costs = np.add.reduceat(weights, starts)
+            return found
+
         if not self._entries:
-            return last[at, start] / self._steps
-        found = self._into[start]
-        for between in self._between:
-            found = found[..., None] + between
-        out = last[at][:, self._exits[-1]]
-        found = found + np.expand_dims(out, tuple(range(1, len(self._entries))))
-        return found / self._steps
+            weight = summed(last[at, start][:, None])[:, 0]
+            whole = Cheapest((), b"")
+            return weight, [whole if each else None for each in np.isfinite(weight)]
+        rests = [summed(last[at])]
+        for between in reversed(self._between):
+            rests.append((times[:, None, None] * between + rests[-1][:, None, :]).min(axis=2, initial=np.inf))
+        rests.reverse()
+        total = summed(self._into[start]) + rests[0]
+        weight = total.min(axis=1, initial=np.inf)
+        reached = (total == weight[:, None]) & np.isfinite(weight)[:, None]
+        parts = [reached]
+        for between, rest, after in zip(self._between, rests, rests[1:], strict=False):
+            joined = (times[:, None, None] * between + after[:, None, :]) == rest[:, :, None]
+            joined &= reached[:, :, None]
+            reached = joined.any(axis=1)
+            parts.append(joined.reshape(len(journeys), -1))
+        sizes = tuple(map(len, self._entries))
+        bits = np.packbits(np.concatenate(parts, axis=1), axis=1)
+        known: dict[bytes, Cheapest] = {}
+        found: list[Cheapest | None] = []
+        for row, there in zip(bits, np.isfinite(weight).tolist(), strict=True):
+            text = row.tobytes()
+            found.append(known.setdefault(text, Cheapest(sizes, text)) if there else None)
+        return weight, found
 
     def _nodes(self, switches: Sequence[str] | Ints) -> Ints:
         return switches if isinstance(switches, np.ndarray) else self._routes.graph.nodes(switches)
 
-    def _learn(self, block: Block, ends: Ints, followers: list[Ints] | None) -> list[Costs]:
-        """For each layer, [ends, its instances]: the least weight from an instance's entry to each egress. Without
-        layers [ends, nodes], from every switch. followers: gets, for each layer but the last and the last of them
-        first, [ends, its instances]: the next layer's instance on the cheapest way, the first of several."""
+    def _last(self, block: Block, ends: Ints) -> Costs:
+        """[ends, instances of the last layer]: the weight from where packets come out of it to each egress. Without
+        layers [ends, nodes], from every switch."""
         whole, rows = self._routes.graph.unit.whole, block.place[ends]
-        if not self._entries:
-            return [whole(block.rows[rows])]
-        tables = [whole(block.rows[np.ix_(rows, self._exits[-1])])]
+        return whole(block.rows[np.ix_(rows, self._exits[-1])] if self._exits else block.rows[rows])
+
+    def _learn(self, block: Block, ends: Ints, followers: list[Ints]) -> Costs:
+        """[ends, instances of the first layer]: the least weight from there to each egress; without layers, from every
+        switch. followers: gets, for each layer but the last and the last of them first, [ends, its instances]: the next
+        layer's instance on the cheapest way, the first of several."""
+        after = self._last(block, ends)
         for between in reversed(self._between):
-            after = tables[-1]
             least = np.full((len(ends), len(between)), np.inf)
             which = np.zeros(least.shape, np.int64)
             for number in range(between.shape[1]):
@@ -199,10 +272,9 @@ class Layered:
                 better = ways < least
                 np.copyto(least, ways, where=better)
                 np.copyto(which, number, where=better)
-            tables.append(least)
-            if followers is not None:
-                followers.append(which)
-        return tables[::-1]
+            after = least
+            followers.append(which)
+        return after
 
 
 def _chunks(number: int, size: int) -> Iterator[slice]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+from controller_app.balancing.selectors import matches
+from controller_app.model.policy import Selector
 from controller_app.model.topology import End, Link, Topology
 from controller_app.routing.distances import Routes
 
@@ -24,12 +26,16 @@ class Leg:
     dark: Link | None = None
 
 
+_NEARLY = 1e-9  # what sums of floats may differ by, of themselves, as a share
+
+
 class Legs:
     """The legs of one topology, each worked out when it is first asked for."""
 
     def __init__(self, topology: Topology, routes: Routes) -> None:
         self._topology, self._routes = topology, routes
         self._known: dict[tuple[str, str], Leg | None] = {}
+        self._having: dict[Selector, frozenset[str]] = {}
 
     def leg(self, start: str, end: str) -> Leg | None:
         """The way from one switch to another; None when there is none."""
@@ -37,6 +43,20 @@ class Legs:
         if key not in self._known:
             self._known[key] = self._walk(start, end)
         return self._known[key]
+
+    def having(self, selector: Selector) -> frozenset[str]:
+        """The switches with such labels."""
+        if selector not in self._having:
+            switches = self._topology.switches.items()
+            found = frozenset(name for name, switch in switches if matches(selector, switch.all_labels))
+            self._having[selector] = found
+        return self._having[selector]
+
+    def tolerance(self, cost: float) -> float:
+        """By how much sums of costs may differ from one of that size and be equal to it. Costs that are decimals of a
+        few digits have a least step, and what differs by less is equal; of others the last digits say nothing."""
+        unit = self._routes.graph.unit
+        return 0.5 / unit.steps if unit.exact else _NEARLY * max(1.0, abs(cost))
 
     @cached_property
     def links(self) -> dict[Arc, Link]:
@@ -63,6 +83,11 @@ class Legs:
         if frozenset((link.a.switch, link.b.switch)) in self._twins:
             return f"{link.a}-{link.b}"
         return f"{link.a.switch}-{link.b.switch}"
+
+    def name_of(self, arc: Arc) -> str:
+        """A link for people, from the end at which it is entered."""
+        link = self.links[arc]
+        return self.name(link if (link.a.switch, link.a.port) == arc else replace(link, a=link.b, b=link.a))
 
     def reached(self, starts: Iterable[str], without: Container[End]) -> set[str]:
         """The switches that links lead to from any of these when some links (by their end `a`) are not used."""

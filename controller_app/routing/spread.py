@@ -68,7 +68,7 @@ def spread_cheapest(
     layer."""
     layers: _Layers = []
     followers = [*cheapest.joins, np.zeros((len(names[-1]) if names else 0, 0), np.bool_)]
-    usable = np.flatnonzero(cheapest.first)
+    usable = np.flatnonzero(cheapest.first) if names else np.empty(0, np.int64)
     for name, joins in zip(names, followers, strict=True):
         rows = joins[usable]
         after = np.flatnonzero(rows.any(axis=0))

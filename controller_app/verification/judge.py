@@ -102,9 +102,8 @@ class Judge(Guide):
             return []
         if is_icmp_error(sent) and self.losing(wanted.tenant).intersection(journey.met):
             return []
-        taps = [str(tapped.host) for tapped in walk.of("tapped")]
-        backward = bool(wanted.reversed)
-        return list(self._required.problems(wanted.tenant, wanted.chain, backward, fate, journey.began, taps))
+        backward, copies = bool(wanted.reversed), walk.of("tapped")
+        return list(self._required.problems(wanted.tenant, wanted.chain, backward, fate, journey.began, copies))
 
     def _hopeless(self, journey: Journey, fate: Fate) -> bool:
         """Whether it was rightly dropped: no instances meet what its chain requires on its way."""

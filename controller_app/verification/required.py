@@ -3,6 +3,7 @@ trying every combination of instances. Written without a look at how instances a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -33,29 +34,60 @@ class _Site(NamedTuple):
 
 
 _Met = tuple[_Site, ...]  # of each function, in a chain's order
+_Port = tuple[str, int | str]  # a link in one direction, by the port that leads into it
+_Direction = tuple[str, str, bool]  # from edge to edge; within one, whether it is back
+
+
+class _Owner(NamedTuple):
+    """For what bandwidth is kept: a list of a chain, between two edges."""
+
+    tenant: str
+    chain: str
+    returning: bool
+    edges: frozenset[str]
+
+
+class _Crossings(NamedTuple):
+    """How often packets of somebody leave by a port: by what they met, and by direction."""
+
+    rate: float
+    times: dict[frozenset[str], dict[_Direction, int]]
+
+    @property
+    def kept(self) -> float:
+        """Bits per second, if all have the instances that cross most often."""
+        return self.rate * max(sum(found.values()) for found in self.times.values())
 
 
 @dataclass(frozen=True)
 class Required:
-    """Judges ways on one topology. Links that chains' bandwidth is kept on are collected from one packet to the
-    next."""
+    """Judges ways on one topology. How often packets cross links where a chain's bandwidth is kept is collected from
+    one packet to the next."""
 
     policy: Policy
     topology: Topology
-    _kept: dict[Link, dict[tuple[str, str, frozenset[str]], float]] = field(default_factory=dict)
+    _kept: dict[_Port, dict[_Owner, _Crossings]] = field(default_factory=dict)
     _known: dict[tuple[str, str, tuple[str, ...], str, str], bool] = field(default_factory=dict)
     _cheapest: dict[tuple[str, str, str, str, bool], tuple[float, list[str]]] = field(default_factory=dict)
 
-    def problems(self, tenant: str, chain: Chain, backward: bool, fate: Fate, began: int, copies: Iterable[str]
+    def problems(self, tenant: str, chain: Chain, backward: bool, fate: Fate, began: int, copies: Iterable[Fate]
                  ) -> Iterator[str]:
-        """What is wrong with the way of a packet that was delivered. began: the hops before its chain. copies: hosts of
-        the taps that got one."""
+        """What is wrong with the way of a packet that was delivered. began: the hops before its chain. copies: those of
+        it that taps got."""
         hops = fate.hops[began:]
         if not hops:
             return
         met = [visit.host for visit in fate.visits if visit.hop > began]
         if chain.require is not None:
-            said = self._wrong(tenant, chain, chain.require, hops, [*met, *copies])
+            copies = tuple(copies)
+            names = [*met, *(str(copy.host) for copy in copies)]
+            said = [*self._wrong(tenant, chain, chain.require, hops, names)]
+            if chain.require.bandwidth is not None:
+                edges = hops[0].switch, hops[-1].switch
+                owner = _Owner(tenant, chain.name, backward and isinstance(chain.returns, tuple), frozenset(edges))
+                direction = *edges, backward and len(owner.edges) == 1
+                own = [copy.hops[began:] for copy in copies if copy.hops[:began] == fate.hops[:began]]
+                said += self._booked(chain.require.bandwidth, owner, frozenset(names), direction, [hops, *own])
             yield from (f"{one}, and chain {chain.name} requires otherwise" for one in said)
         if chain.spread == "cost" and len(met) == len(fate.visits):
             yield from self._dear(tenant, chain, backward, hops, met)
@@ -104,19 +136,23 @@ class Required:
                 yield f"{' and '.join(met)} are not all on different switches"
         if require.backup and not any(self._spare(tenant, chain.through, frozenset(crossed), *edges)):
             yield f"its way {way} has no other beside it"
-        if require.bandwidth is not None:
-            yield from self._booked(require.bandwidth, (tenant, chain.name, frozenset(edges)), crossed)
 
-    def _booked(self, rate: float, owner: tuple[str, str, frozenset[str]], crossed: Iterable[Link]) -> Iterator[str]:
-        """A link on which more is kept than it has. Once for a chain and two edges, whatever the way."""
-        for link in dict.fromkeys(crossed):
-            kept = self._kept.setdefault(link, {})
-            kept[owner] = rate
-            total = sum(kept.values())
+    def _booked(self, rate: float, owner: _Owner, met: frozenset[str], direction: _Direction,
+                ways: Iterable[Sequence[Hop]]) -> Iterator[str]:
+        """A link on which more is kept in one direction than it has. ways: of the packet, and of its copies, whose
+        frames are counted: until they part they are one."""
+        frames = {id(hop): (hop.switch, hop.out_port) for way in ways for hop in way if hop.out_port is not None}
+        for port, times in Counter(port for port in frames.values() if port in self._links).items():
+            kept = self._kept.setdefault(port, {})
+            found = kept.setdefault(owner, _Crossings(rate, {})).times.setdefault(met, {})
+            found[direction] = max(times, found.get(direction, 0))
+            link, total = self._links[port], sum(each.kept for each in kept.values())
+            other = link.b if (link.a.switch, link.a.port) == port else link.a
+            name = f"{port[0]}:{port[1]}-{other}"
             if link.bandwidth is None:
-                yield f"it crosses {link.a}-{link.b}, whose bandwidth is not known"
+                yield f"it crosses {name}, whose bandwidth is not known"
             elif total > link.bandwidth * _NEARLY:
-                yield f"chains keep {total / 1e6:g} Mbps of {link.a}-{link.b}, which has {link.bandwidth / 1e6:g}"
+                yield f"chains keep {total / 1e6:g} Mbps of {name}, which has {link.bandwidth / 1e6:g}"
 
     def _together(self, level: str, switches: Iterable[str]) -> bool:
         attribute = "name" if level == "switch" else level
@@ -264,7 +300,5 @@ class Required:
         if require.avoid is not None and (
                 any(self._has(require.avoid, name) for name in (*walked, *standing))
                 or any(self._labelled(tenant, site.host, require.avoid) for site in chosen)):
-            return False
-        if require.bandwidth is not None and any((link.bandwidth or 0) < require.bandwidth for link in crossed):
             return False
         return not (require.apart and any(one & other for one, other in combinations(places, 2)))

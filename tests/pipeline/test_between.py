@@ -14,11 +14,16 @@ from controller_app.model.allocation import Allocation
 from controller_app.model.flow import FlowState
 from controller_app.model.policy import Policy
 from controller_app.model.topology import Topology
+from controller_app.pipeline.between import choices
 from controller_app.pipeline.compile import Compiled, compile, compile_next
 from controller_app.pipeline.paths import paths
 from controller_app.pipeline.tables import NUMBER
+from controller_app.pipeline.world import build_world
 from controller_app.routing.distances import Routes
+from controller_app.verification.packet import TCP, ip_packet, reply_to
+from controller_app.verification.players import players
 from controller_app.verification.verify import verify
+from controller_app.verification.walk import Network, walk_from
 
 TOPOLOGY = network()
 AT = {name: next(iter(host.attach.values())).switch for name, host in TOPOLOGY.hosts.items()}
@@ -80,6 +85,14 @@ def test_all_slots_go_to_the_least_cost_between_every_two_edges(source: str) -> 
                 assert abs(share - 256 * mine / sum(weight.values())) < 2, (one, other, name)
 
 
+def test_costs_that_are_no_decimals_choose_the_same() -> None:
+    """They are compared pair by pair, to within what floats differ by of themselves."""
+    thirds = replace(TOPOLOGY, links=tuple(replace(link, cost=link.cost / 3) for link in TOPOLOGY.links))
+    for more in ({"source": "any"}, {"through": "[tap, fw, dpi]", "target": "{host: c1}"}):
+        wanted = policy("spread: cost", **more)
+        assert tables(compile(wanted, thirds)[1]) == tables(compile(wanted, TOPOLOGY)[1])
+
+
 def test_rules_are_for_pairs_that_packets_travel_between() -> None:
     state, allocation = compile(policy("spread: cost", target="{host: c1}", stickiness="none"), TOPOLOGY)
     assert set(tables(allocation)) == {("s1", "s3")}
@@ -120,6 +133,7 @@ def steps() -> list[tuple[Policy, Topology]]:
         (cost_any, without(TOPOLOGY, ("s2", "s3"), ("s1", "s5"))),
         (cost_any, replace(TOPOLOGY, down=frozenset(TOPOLOGY.hosts["dpi2"].attach.values()))),
         (policy("spread: cost", source="any"), TOPOLOGY),
+        (policy("spread: cost", source="any"), without(TOPOLOGY, ("s2", "s3"))),
         (policy("require: {bandwidth: 100Mbps}", source="any"), TOPOLOGY),
         (cost_any, TOPOLOGY),
     ]
@@ -175,6 +189,59 @@ def test_bandwidth_is_kept_chain_by_chain_and_pair_by_pair() -> None:
     more = replace(TOPOLOGY, links=tuple(
         replace(link, bandwidth=1.2e8) if link.bandwidth == 1e8 else link for link in TOPOLOGY.links))
     assert compile_next(made, both, more).unmet == ()
+
+
+@pytest.mark.parametrize(("more", "remedy"), [
+    ("require: {latency: 1s}", "require what leaves fewer of them (`within`, `avoid`, less `latency`)"),
+    ("require: {backup: true}", "make a chain for each part of the network, of the instances there"),
+])
+def test_more_combinations_than_can_be_looked_through_are_counted(
+    more: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller_app.routing.combinations.MOST", 3)
+    wanted = policy(more, "[fw, dpi, tap]", target="{host: c1}")
+    (said,) = compile_next(None, wanted, TOPOLOGY).unmet
+    assert said.path == "chains.c.require"
+    assert said.what == ("between s1 and s3 more than 3 combinations of instances would do, and no more can be looked "
+                         "through: 4 of fw x 3 of dpi x 1 of tap")
+    assert remedy in said.remedy
+
+
+@pytest.mark.parametrize("through", ["[fw, dpi]", "[fw, tap]", "[tap, dpi, fw]"])
+def test_bandwidth_is_kept_for_every_frame_that_crosses_a_link(through: str) -> None:
+    """Frames of requests and answers, and their copies, are counted where they leave switches: slot by slot, and the
+    most of any slot is what is kept."""
+    wanted = policy("require: {bandwidth: 1Mbps}", through, "none", target="{host: c1}")
+    state, allocation = compile(wanted, TOPOLOGY)
+    net = Network(TOPOLOGY, state, players(wanted, TOPOLOGY))
+    a1, c1 = TOPOLOGY.hosts["a1"], TOPOLOGY.hosts["c1"]
+    request = ip_packet(a1.ips[0], c1.ips[0], TCP, 1000, 80, eth_src=number(a1.mac), eth_dst=number(c1.mac))
+    links = {(end.switch, end.port) for link in TOPOLOGY.links for end in (link.a, link.b)}
+    most: Counter[tuple[str, int | str]] = Counter()
+    slots = 0
+    for there in walk_from(net, request, "a1"):
+        (arrived,) = there.of("delivered")
+        answer = reply_to(arrived.packet, eth_src=number(c1.mac), eth_dst=arrived.packet["eth_src"])
+        for back in walk_from(net, answer, "c1", slots=there.slots_of(answer)):
+            assert [fate.host for fate in back.of("delivered")] == ["a1"]
+            hops = {id(hop): hop for walk in (there, back) for fate in walk.fates for hop in fate.hops}
+            sent = Counter((hop.switch, hop.out_port) for hop in hops.values() if hop.out_port is not None)
+            most |= Counter({port: times for port, times in sent.items() if port in links})
+            slots += 1
+    assert slots > 1
+    world, _ = build_world(wanted, TOPOLOGY, allocation)
+    ((key, one),) = choices(world).items()
+    names = [{site.name: index for index, site in enumerate(sites)} for sites in one.sites]
+    kept: Counter[tuple[str, int]] = Counter()
+    for text in tables(allocation)[key[1]]:
+        kept |= one.crossings(tuple(names[n][name] for n, name in enumerate(text.split(","))))
+    assert most == kept
+    assert max(kept.values()) >= 2
+
+
+def number(mac: str | None) -> int:
+    assert mac is not None
+    return int(mac.replace(":", ""), 16)
 
 
 @pytest.mark.parametrize(("fails", "passes"), [("closed", False), ("reject", False), ("open", True)])

@@ -73,6 +73,7 @@ FUN = (
     ("chain", "path", "what", "remedy"),
     [
         ("through: [fw], spread: §far", "spread", "'far' is not known here", "write one of 'weight' or 'cost'"),
+        ("through: [fw], §spread: null", "spread", "nothing is written here", "'weight' or 'cost', or remove the key"),
         ("through: [fw], require: {§latncy: 5ms}", "require.latncy", "unknown key", "did you mean 'latency'?"),
         ("through: [fw], require: {latency: §5}", "require.latency", "'5' is not a time", "with its unit such as 2ms"),
         ("through: [fw], require: {latency: §0ms}", "require.latency", "less than any way takes", "above zero"),
@@ -177,7 +178,7 @@ def fitting(require: str, other: str = "{apart: true}", network: str = NETWORK, 
 
 @pytest.mark.parametrize(
     "require",
-    ["{latency: 2ms}", "{latency: 7ms, avoid: age=old}", "{bandwidth: 1Gbps}", "{backup: true}", "{prefer: rack=r9}",
+    ["{latency: 2ms}", "{latency: 7ms, avoid: age=old}", "{bandwidth: 1Gbps}", "{backup: true}", "{prefer: rack=r2}",
      "{within: rack}"],
 )
 def test_what_fits(require: str) -> None:
@@ -201,6 +202,39 @@ def test_what_does_not_fit_is_refused_at_its_place_with_every_reason(require: st
     assert (problem.position.line, problem.position.column) == (4, 22)
     assert problem.what == f"between s1 and s4 no instances fit: {said}"
     assert fitting(require, standing=[problem])[0].severity == "warning"
+
+
+@pytest.mark.parametrize(
+    ("require", "said", "remedy"),
+    [
+        ("{avoid: §age=odl}", "'age=odl' matches no switch and no endpoint: nothing is avoided",
+         "no 'age' is odl: did you mean 'old'?"),
+        ("{prefer: §'racks in (r1)'}", "'racks in (r1)' matches no switch and no endpoint: no instance is preferred",
+         "no label is called 'racks': did you mean 'rack'?"),
+        ("{prefer: §rack=nowhere}", "", "no 'rack' is nowhere: known: r1, r2"),
+        ("{avoid: §'age=old, rack=r2'}", "", "each of its parts is true of something, and nothing meets them all"),
+        ("{avoid: §'age, !rack'}", "", "everything has 'rack' as r1, r2"),
+        ("{prefer: §{matchLabels: {zone: z1}}}", "'zone=z1' matches no", "no label is called 'zone': known: age, rack"),
+    ],
+)
+def test_labels_that_nothing_has_are_warned_of_at_their_place(require: str, said: str, remedy: str) -> None:
+    text, (place,) = unmark(STEER.replace("REQUIRE", require).replace("OTHER", "{apart: true}"), "p")
+    policy = parse_policy({"p": text}).policy
+    (problem,) = check_against(policy, parse_topology(NETWORK, "t.yaml"))
+    word = require[1:].partition(":")[0]
+    assert (problem.severity, problem.position) == ("warning", place)
+    assert problem.path == f"chains.c.require.{word}"
+    assert said in problem.what
+    assert remedy in problem.remedy
+
+
+def test_labels_of_endpoints_count_alone_and_for_what_is_preferred_with_those_of_their_switch() -> None:
+    endpoints = "endpoints: {e: {host: h1, labels: {speed: fast}}}\n"
+    for require, warned in (("avoid: speed=fast", 0), ("prefer: 'speed=fast, rack=r1'", 0),
+                            ("avoid: 'speed=fast, rack=r1'", 1), ("prefer: 'speed=fast, rack=r2'", 1)):
+        text = STEER.replace("REQUIRE", f"{{{require}}}").replace("OTHER", "{apart: true}") + endpoints
+        found = check_against(parse_policy({"p": text}).policy, parse_topology(NETWORK, "t.yaml"))
+        assert len(found) == warned, require
 
 
 def test_bandwidth_is_admitted_in_the_order_of_declaration() -> None:

@@ -3,7 +3,7 @@ here by trying all of them on the hops that packets take."""
 
 from __future__ import annotations
 
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 from math import prod
 
 import networkx as nx
@@ -94,7 +94,8 @@ def betweens(draw: st.DrawFn) -> Between:
         )
     routes = Routes(topology)
     taken = draw(st.lists(st.sampled_from([0.0, 0.5e8, 1e8]), min_size=20, max_size=20))
-    reserved = dict(zip((link.a for link in topology.links), taken, strict=False))
+    ports = [(end.switch, end.port) for link in topology.links for end in (link.a, link.b)]
+    reserved = dict(zip(ports, taken, strict=False))
     return Between(
         topology,
         Legs(topology, routes),
@@ -199,11 +200,27 @@ class Slow:
         return require.bandwidth is None or self.carries(chosen, require.bandwidth)
 
     def carries(self, chosen: Combination, wanted: float) -> bool:
-        every = [arc for t in self.between.trips for arc in [*(self.crossed(chosen, t) or []), *self.copies(chosen, t)]]
-        for link in (self.links[arc] for arc in every):
-            if link.bandwidth is None or wanted > link.bandwidth - self.between.reserved.get(link.a, 0) + 1:
+        for arc, times in self.frames(chosen).items():
+            bandwidth = self.links[arc].bandwidth
+            if bandwidth is None or wanted * times > bandwidth - self.between.reserved.get(arc, 0) + 1:
                 return False
         return True
+
+    def frames(self, chosen: Combination) -> dict[tuple[str, int], int]:
+        """How many frames leave by each port when a packet is sent each way, its copies for taps among them: of the
+        trips that go the same way, the one that sends most."""
+        ways = {(t.start, t.end, t.start == t.end and t.backward) for t in self.between.trips}
+        found: dict[tuple[str, int], int] = {}
+        for way in ways:
+            most: dict[tuple[str, int], int] = {}
+            for trip in self.between.trips:
+                if (trip.start, trip.end, trip.start == trip.end and trip.backward) == way:
+                    sent = [*(self.crossed(chosen, trip) or []), *self.copies(chosen, trip)]
+                    for arc in sent:
+                        most[arc] = max(most.get(arc, 0), sent.count(arc))
+            for arc, times in most.items():
+                found[arc] = found.get(arc, 0) + times
+        return found
 
     def every(self) -> list[Combination]:
         return [each for each in product(*(range(len(sites)) for sites in self.between.sites)) if self.meets(each)]
@@ -241,6 +258,8 @@ def test_exactly_what_meets_everything_is_admitted(between: Between) -> None:
     every = set(slow.every())
     for chosen in product(*(range(len(sites)) for sites in between.sites)):
         assert (between.reason(chosen) is None) == (chosen in every), between.reason(chosen)
+        if all(slow.crossed(chosen, trip) is not None for trip in between.trips):
+            assert between.crossings(chosen) == slow.frames(chosen)
     for position, sites in enumerate(between.sites):
         for index in range(len(sites)):
             said = why(between, position, index)
@@ -265,7 +284,7 @@ def between(topology: Topology, require: Require, sites: list[list[str]], reserv
         found,
         (Trip("s0", "s1"), Trip("s1", "s0", True)),
         require,
-        reserved={link.a: reserved for link in topology.links},
+        reserved={(end.switch, end.port): reserved for link in topology.links for end in (link.a, link.b)},
     )
 
 
@@ -274,14 +293,14 @@ def between(topology: Topology, require: Require, sites: list[list[str]], reserv
     [
         (Require(latency=0.005), [["s2"]], "7 ms > 5 ms via s2"),
         (Require(latency=0.5), [["s3"]], "the latency of s2-s3 is not known"),
-        (Require(bandwidth=9e7), [["s2"]], "80 of 90 Mbps left on s0-s1"),
+        (Require(bandwidth=9e7), [["s1"]], "80 of 90 Mbps left on s0-s1"),
         (Require(bandwidth=9e9), [["s0"]], "0.08 of 9 Gbps left on s0-s1"),
         (Require(within="rack"), [["s2"]], "s2 is in rack r1, s0 in r0"),
         (Require(within="zone"), [["s0"]], "s0 has no zone"),
         (Require(within="switch"), [["s0"]], "s1 is another switch than s0"),
         (Require(avoid=Selector((Requirement("rack", "in", ("r1",)),), "rack=r1")), [["s3"]], "s3 matches 'rack=r1'"),
         (Require(apart=True), [["s0"], ["s0"]], "f0s0 and f1s0 are both at s0"),
-        (Require(backup=True), [["s1"]], "without s0-s1 no way leads from s0 to s1"),
+        (Require(backup=True), [["s1"]], "no backup: every way from s0 to s1 takes s0-s1"),
     ],
 )
 def test_it_says_why(require: Require, sites: list[list[str]], said: str) -> None:
@@ -291,11 +310,59 @@ def test_it_says_why(require: Require, sites: list[list[str]], said: str) -> Non
     assert tried.reason((0,) * len(sites)) == said
 
 
+def test_without_a_backup_the_shared_links_are_named() -> None:
+    far = between(line(1, 3, None), Require(backup=True), [["s3"]])
+    assert far.reason((0,)) == "no backup: every way from s0 to s1 takes s0-s1 and s1-s2 and s2-s3"
+    # round a ring through opposite sides: no link is on every way, but two together are
+    ends = [("s0", "s1"), ("s1", "s2"), ("s2", "s3"), ("s3", "s0")]
+    switches = {f"s{n}": Switch(f"s{n}", n + 1) for n in range(4)}
+    ring = Topology(switches, tuple(Link(End(a, 1), End(b, 2)) for a, b in ends))
+    both = Between(ring, Legs(ring, Routes(ring)), ((Site("f", "s1", "s1"),), (Site("g", "s3", "s3"),)),
+                   (Trip("s0", "s2"),), Require(backup=True))
+    reason = both.reason((0, 0))
+    assert reason is not None
+    shared = reason.removeprefix("no backup: every way from s0 to s2 takes ").split(" or ")
+    assert len(shared) == 2
+    left = nx.Graph(end for end in ends if f"{end[0]}-{end[1]}" not in shared)
+    left.add_nodes_from(switches)
+    stops = ["s0", "s1", "s3", "s2"]
+    assert not all(nx.has_path(left, *stop) for stop in pairwise(stops))
+    for name in shared:  # and each of them alone can be done without
+        alone = nx.Graph(end for end in ends if f"{end[0]}-{end[1]}" != name)
+        assert nx.is_connected(alone)
+
+
 def test_too_many_to_consider_are_refused() -> None:
     many = between(line(1), Require(latency=1), [["s0"] * 41, ["s0"] * 40, ["s1"] * 40])
     assert prod(map(len, many.sites)) == 65_600
-    with pytest.raises(TooManyError, match="65536"):
+    with pytest.raises(TooManyError, match="more than 65,536 combinations of instances"):
         admitted(many)
+
+
+@pytest.mark.parametrize(
+    ("sites", "rate", "said"),
+    [
+        ([["s1"]], 8e7, None),  # s0 - s1 each way, on either side of the link
+        ([["s2"]], 4e7, None),  # and s1 - s2 twice: there, and from there
+        ([["s2"]], 5e7, "80 of 100 Mbps left on s1-s2, which is crossed twice"),
+        ([["s1"], ["s0"], ["s1"]], 3e7, "80 of 90 Mbps left on s0-s1, which is crossed 3 times"),
+        ([["s2"], ["s0"], ["s2"]], 2.5e7, "80 of 100 Mbps left on s1-s2, which is crossed 4 times"),
+    ],
+)
+def test_a_link_that_is_crossed_again_is_kept_again(sites: list[list[str]], rate: float, said: str | None) -> None:
+    tried = between(line(1, 3, None), Require(bandwidth=rate), sites, 2e7)
+    assert tried.reason((0,) * len(sites)) == said
+    assert bool(admitted(tried)) == (said is None)
+
+
+def test_copies_for_taps_cross_links_too() -> None:
+    topology = line(1, 3)
+    taps = tuple(Site(f"tap{n}", "s2", "s2", on_path=False) for n in range(2))
+    one = Between(topology, Legs(topology, Routes(topology)), ((Site("f", "s1", "s1"),), taps[:1], taps[1:]),
+                  (Trip("s0", "s1"), Trip("s1", "s0", True)), Require(bandwidth=3e7))
+    # of a request two copies from s1; of its answer two copies before it goes on
+    assert one.crossings((0, 0, 0)) == {("s0", 1): 1, ("s1", 2): 1, ("s1", 1): 4}
+    assert one.reason((0, 0, 0)) == "100 of 120 Mbps left on s1-s2, which is crossed 4 times"
 
 
 @pytest.mark.parametrize(("value", "said"), [(0.007, "7 ms"), (2, "2 s"), (0.00025, "250 µs"), (0.0105, "10.5 ms")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from itertools import product
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from controller_app.model.topology import Topology
 from controller_app.routing.distances import Routes
-from controller_app.routing.layered import NONE, Layer, Layered
+from controller_app.routing.layered import NONE, Cheapest, Journey, Layer, Layered
 
 Combination = tuple[int, ...]
 Queries = Sequence[tuple[str, str]]
@@ -57,24 +58,34 @@ def test_the_least_of_all_combinations_the_first_of_those(
 
 
 @settings(deadline=None)
-@given(drawn, layers, queries)
-def test_the_cost_of_every_combination_and_all_the_cheapest(
-    network: Topology, chain: list[Layer], asked: Queries
+@given(drawn, layers, queries, queries)
+def test_all_the_cheapest_of_several_ways_together(
+    network: Topology, chain: list[Layer], asked: Queries, others: Queries
 ) -> None:
-    layered = Layered(Routes(network), chain)
-    table = layered.costs([a for a, _ in asked], [b for _, b in asked])
-    assert table.shape == (len(asked), *(len(layer.entries) for layer in chain))
-    for (ingress, egress), found in zip(asked, table, strict=True):
-        costs = every_cost(network, chain, ingress, egress)
-        assert {at: cost for at, cost in np.ndenumerate(found) if cost < np.inf} == costs
-        cheapest = layered.cheapest(ingress, egress)
-        least = [at for at, cost in costs.items() if cost == min(costs.values())]
+    """Each journey is one way, or that and all of the others there and back, or they only have to be there."""
+    journeys = [Journey([way], some) for way in asked for some in ([], others)]
+    journeys += [Journey([way, *others]) for way in asked]
+    costs, found = Layered(Routes(network), chain).cheapest(journeys)
+    for journey, cost, cheapest in zip(journeys, costs, found, strict=True):
+        counted = [every_cost(network, chain, *way) for way in journey.counted]
+        others = [every_cost(network, chain, *way) for way in journey.others]
+        there = set.intersection(*(set(each) for each in (*counted, *others)))
+        sums = {combination: sum(exact(each[combination]) for each in counted) for combination in there}
         if cheapest is None:
-            assert not costs
-        elif chain:
-            assert cheapest.cost == min(costs.values())
-            assert [tuple(row) for row in cheapest.combinations().tolist()] == sorted(least)
-            assert cheapest.count() == len(least)
+            assert not sums and cost == np.inf
+            continue
+        least = sorted(combination for combination, each in sums.items() if each == min(sums.values()))
+        assert cost == pytest.approx(float(min(sums.values())))
+        assert [tuple(row) for row in cheapest.combinations().tolist()] == least
+        assert cheapest.count() == len(least)
+        columns = [sorted(set(column)) for column in zip(*least, strict=True)]
+        assert [each.tolist() for each in cheapest.used()] == columns
+        assert cheapest.free == (list(product(*columns)) == least)
+        assert cheapest == (Cheapest.of(cheapest.first, cheapest.joins) if chain else Cheapest((), b""))
+
+
+def exact(cost: float) -> Fraction:
+    return Fraction(str(cost)).limit_denominator(10)  # costs here are tenths
 
 
 @settings(deadline=None)

@@ -16,7 +16,7 @@ from test_layered import every_cost
 
 from controller_app.model.topology import Topology
 from controller_app.routing.distances import Routes
-from controller_app.routing.layered import Cheapest, Layer, Layered
+from controller_app.routing.layered import Cheapest, Journey, Layer, Layered
 from controller_app.routing.spread import Combination, Table, spread, spread_cheapest
 
 name = st.sampled_from(NAMES)
@@ -51,7 +51,7 @@ def test_the_mean_cost_is_the_least_possible(
         tuple(names[layer][at] for layer, at in enumerate(combination)): cost
         for combination, cost in every_cost(network, chain, ingress, egress).items()
     }
-    cheapest = Layered(Routes(network), chain).cheapest(ingress, egress)
+    (cheapest,) = Layered(Routes(network), chain).cheapest([Journey([(ingress, egress)])])[1]
     assume(cheapest is not None)
     assert cheapest is not None
     least = [combination for combination, cost in costs.items() if cost == min(costs.values())]
@@ -81,7 +81,7 @@ def test_too_many_combinations_for_a_slot_each_still_share_evenly(sizes: tuple[i
     names, combinations = everything(*sizes)
     assert len(combinations) > 256
     joins = tuple(np.ones(pair, np.bool_) for pair in pairwise(sizes))
-    cheapest = Cheapest(1, np.ones(sizes[0], np.bool_), joins)
+    cheapest = Cheapest.of(np.ones(sizes[0], np.bool_), joins)
     for table in (spread(combinations, ones(names)), spread_cheapest(cheapest, names, ones(names))):
         for layer, size in enumerate(sizes):
             counts = held(table, layer)

@@ -9,7 +9,7 @@ from edge_examples import NETWORK, network, policy
 
 from controller_app.model.policy import Policy
 from controller_app.model.topology import Topology
-from controller_app.pipeline.compile import compile
+from controller_app.pipeline.compile import compile, compile_next
 from controller_app.verification.verify import verify
 
 TOPOLOGY = network()
@@ -47,7 +47,7 @@ def test_what_is_compiled_is_right(more: str, stickiness: str) -> None:
         ("require: {avoid: age=old}", "its way s1 - s5 - s4 - s3 meets s4"),
         ("require: {avoid: rack=r1}", "its way s1 - s2 - s3 meets s1"),
         ("require: {apart: true}", "are not all on different switches"),
-        ("require: {bandwidth: 500Mbps}", "chains keep 500 Mbps of s3:1-s4:2, which has 100"),
+        ("require: {bandwidth: 500Mbps}", "chains keep 500 Mbps of s4:2-s3:1, which has 100"),
     ],
 )
 def test_a_way_that_does_not_meet_what_is_required_is_found(wanted: str, said: str) -> None:
@@ -94,3 +94,22 @@ def test_links_that_chains_keep_more_of_than_there_is_are_found() -> None:
     assert verify(both(500), TOPOLOGY, state, allocation).ok
     found = verify(both(600), TOPOLOGY, state, allocation).findings
     assert {"chains keep 1200 Mbps of s1:1-s2:2, which has 1000" in each.what for each in found} >= {True}
+
+
+@pytest.mark.parametrize("stickiness", ["none", "connection"])
+def test_copies_for_taps_and_ways_there_and_back_are_counted(stickiness: str) -> None:
+    """Of a request fw3's copy goes on to s4, and another of its answer: twice over a link with 100 Mbps."""
+    def wanted(rate: int, through: str = "[fw, tap]") -> Policy:
+        one = policy(f"require: {{bandwidth: {rate}Mbps}}", through, stickiness, target="{host: c1}")
+        tenant = one.tenants["default"]
+        only3 = replace(tenant.functions["fw"], instances={"fw3": tenant.functions["fw"].instances["fw3"]})
+        return Policy({"default": replace(tenant, functions={**tenant.functions, "fw": only3})})
+
+    made = compile_next(None, wanted(50), TOPOLOGY)
+    assert made.unmet == ()
+    assert verify(wanted(50), TOPOLOGY, made.state, made.allocation).ok
+    found = verify(wanted(60), TOPOLOGY, made.state, made.allocation).findings
+    assert any("chains keep 120 Mbps of s3:1-s4:2, which has 100" in each.what for each in found)
+    (unmet,) = compile_next(None, wanted(60), TOPOLOGY).unmet
+    assert "fw3 is out: 100 of 120 Mbps left on s3-s4, which is crossed twice" in unmet.what
+    assert compile_next(None, wanted(60, "[fw]"), TOPOLOGY).unmet == ()
