@@ -5,18 +5,20 @@ same is inserted on their way, they go between hosts in the same relation, and t
 same boundaries. Of each class a representative is tried for every pair of edge switches, up to a limit. Where
 classifiers look at ports, a fragment, which shows none, and an ICMP error are tried as well; where a host's
 addresses were declared, a packet from an address of another. Besides, every host is reached from every edge switch
-and sends something, up to a limit too: rules for single hosts are tried as well.
+and sends something, up to a limit too: rules for single hosts are tried as well. So are rules for single members of
+what a classifier is from and to, and those for parts of a range of ports (`boundaries`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address
 from itertools import islice, product
 
 from controller_app.model.flow import FRAG_ANY, FRAG_LATER
 from controller_app.model.topology import IPAddress, Topology
+from controller_app.verification.boundaries import Boundaries, Run
 from controller_app.verification.evaluate import Evaluator
 from controller_app.verification.extents import Extent, covers
 from controller_app.verification.packet import ICMP, ICMPV6, IPV6, PROTOCOLS, TCP, Packet
@@ -24,9 +26,11 @@ from controller_app.verification.rulings import ICMP_ERRORS, IPV6_FRAGMENT
 from controller_app.verification.stations import Station
 
 EDGE_PAIRS = 24  # tried for each treatment
+COMBINED = 1000  # pairs of members of a classifier's two sides, in each tenant and IP version
 REACHED = 2000  # hosts reached from edge switches, in each tenant and IP version
 PORT_PAIRS = 36  # tried as a full grid; more boundaries than that are tried along the axes only
 GRE = 47  # stands for every protocol that no classifier can name
+_WHOLE = ("any", "cidr", "network")  # parties that one rule for a prefix stands for, wherever its hosts are
 _EPHEMERAL, _UNUSED = 40001, 9
 _ERROR_LENGTH = 160  # bytes: with the headers of the packet that got into trouble
 _ELSEWHERE: dict[int, IPAddress] = {4: ip_address("198.51.100.7"), 6: ip_address("2001:db8:ffff::7")}
@@ -83,18 +87,21 @@ def special(packet: Packet, kind: str) -> Packet:
     return packet
 
 
-def packet_classes(evaluator: Evaluator, topology: Topology) -> Iterator[PacketClass]:
-    """All classes of all tenants. Hosts without an address or MAC cannot be reached and are left out."""
+def packet_classes(evaluator: Evaluator, topology: Topology,
+                   runs: Iterable[Run] = ()) -> Iterator[PacketClass]:
+    """All classes of all tenants. Hosts without an address or MAC cannot be reached and are left out. runs: the ports
+    that flows look for."""
     for tenant in dict.fromkeys(station.tenant for station in evaluator.stations):
         extents = (*evaluator.extents(tenant),
                    *(extent for branch in evaluator.branches(tenant).values() for extent in branch))
         own = [station for station in evaluator.stations if station.tenant == tenant]
         hosts = [place for station in own for place in _places(evaluator, station, extents)]
         services = [Place(None, ip, "") for ip in evaluator.service_ips(tenant)]
+        boundaries = Boundaries(runs, _known(evaluator, tenant, extents))
         for version in (4, 6):
             facing = [place for place in hosts if place.address.version == version]
             yield from _between(evaluator, tenant, extents, facing,
-                                [place for place in services if place.address.version == version])
+                                [place for place in services if place.address.version == version], boundaries)
             yield from _forging(tenant, own, facing)
 
 
@@ -133,8 +140,20 @@ class _Kind:
     service: IPAddress | None = None
 
 
+def _known(evaluator: Evaluator, tenant: str, extents: tuple[Extent, ...]) -> dict[str, set[int]]:
+    """Where classifiers and services tell the ports of a protocol apart."""
+    found: dict[str, set[int]] = {name: {0, 65536} for name in PROTOCOLS}
+    for extent in extents:
+        for name, ports in extent.traffic.items():
+            found.setdefault(name, set()).update(bound for low, high in ports for bound in (low, high + 1))
+    for service in evaluator.service_ips(tenant).values():
+        for port in service.ports:
+            found[port.protocol] |= {port.port, port.port + 1}
+    return found
+
+
 def _between(evaluator: Evaluator, tenant: str, extents: tuple[Extent, ...], hosts: list[Place],
-             services: list[Place]) -> Iterator[PacketClass]:
+             services: list[Place], boundaries: Boundaries) -> Iterator[PacketClass]:
     """Classes between these places, by treatment and edge pair."""
     senders = _alike(evaluator, tenant, hosts, extents)
     receivers = {**senders, **_alike(evaluator, tenant, services, extents)}
@@ -158,20 +177,64 @@ def _between(evaluator: Evaluator, tenant: str, extents: tuple[Extent, ...], hos
         for number, (source, destination) in enumerate(pairs.values()):
             tried.add((source.edge, destination.address))
             sent.add(source.address)
-            service_ports: list[tuple[str, int]] = []
-            if destination.host is None:
-                service = evaluator.service_ips(tenant)[destination.address]
-                service_ports = [(port.protocol, port.port) for port in service.ports]
-            cells = list(_traffic(applying, service_ports, source.address.version))
-            assert source.host is not None
-            for dscp in _marks(applying):
-                for protocol, sport, dport in cells:
-                    yield PacketClass(tenant, source.host, source.address, destination.address, protocol, sport,
-                                      dport, dscp)
+            yield from _packets(evaluator, tenant, applying, source, destination, boundaries)
             if destination.host is not None:
+                assert source.host is not None
                 for protocol, what in _portless(applying, source.address.version, number == 0):
                     yield PacketClass(tenant, source.host, source.address, destination.address, protocol, kind=what)
+    several = {(source.address, destination.address)
+               for _, _, pairs in treatments.values() for source, destination in pairs.values()}
+    for source, destination, applying in _combinations(evaluator, tenant, extents, hosts, services, several):
+        tried.add((source.edge, destination.address))
+        sent.add(source.address)
+        yield from _packets(evaluator, tenant, applying, source, destination, boundaries)
     yield from _everybody(tenant, hosts, tried, sent)
+
+
+def _packets(evaluator: Evaluator, tenant: str, applying: list[Extent], source: Place, destination: Place,
+             boundaries: Boundaries) -> Iterator[PacketClass]:
+    """Ordinary packets between two places, of every kind that these classifiers tell apart."""
+    service_ports: list[tuple[str, int]] = []
+    if destination.host is None:
+        service = evaluator.service_ips(tenant)[destination.address]
+        service_ports = [(port.protocol, port.port) for port in service.ports]
+    told = {name: boundaries.between(source.address, destination.address, name) for name in PROTOCOLS}
+    cells = list(dict.fromkeys(_traffic(applying, service_ports, source.address.version, told)))
+    assert source.host is not None
+    for dscp in _marks(applying):
+        for protocol, sport, dport in cells:
+            yield PacketClass(tenant, source.host, source.address, destination.address, protocol, sport, dport, dscp)
+
+
+def _combinations(evaluator: Evaluator, tenant: str, extents: tuple[Extent, ...], hosts: list[Place],
+                  services: list[Place],
+                  tried: set[tuple[IPAddress, IPAddress]]) -> Iterator[tuple[Place, Place, list[Extent]]]:
+    """Pairs of places that have rules of their own, and the classifiers that cover them: each provider with its own
+    service and, where a classifier names its parties one by one, each member of one with each of the other. What was
+    tried, or would be too many, is left out."""
+    found: dict[tuple[IPAddress, IPAddress], tuple[Place, Place]] = {}
+    for service in services:
+        willing = evaluator.willing(tenant, evaluator.service_ips(tenant)[service.address])
+        providers = {endpoint.host for endpoint in willing}
+        for place in hosts:
+            if place.host in providers and (place.address, service.address) not in tried:
+                found.setdefault((place.address, service.address), (place, service))
+    for extent in extents:
+        parties = extent.classifier.source, extent.classifier.destination
+        here, there = parties[::-1] if extent.mirrored else parties
+        senders = {(net, place.edge) if here.kind in _WHOLE else place.address: place
+                   for net in extent.source for place in reversed(hosts)
+                   if place.address.version == net.version and place.address in net}
+        receivers = {net if there.kind in _WHOLE else place.address: place
+                     for net in extent.destination for place in reversed([*hosts, *services])
+                     if place.address.version == net.version and place.address in net}
+        for source, destination in product(senders.values(), receivers.values()):
+            ends = source.address, destination.address
+            if source.host != destination.host and ends not in tried and len(found) < COMBINED:
+                found.setdefault(ends, (source, destination))
+    for source, destination in found.values():
+        yield source, destination, [extent for extent in extents if covers(extent.source, source.address)
+                                    and covers(extent.destination, destination.address)]
 
 
 def _everybody(tenant: str, hosts: list[Place], tried: set[tuple[str, IPAddress]],
@@ -231,19 +294,21 @@ def _alike(evaluator: Evaluator, tenant: str, places: Iterable[Place],
     return {kind: list(group.values()) for kind, group in groups.items()}
 
 
-def _traffic(extents: list[Extent], service_ports: list[tuple[str, int]],
-             version: int) -> Iterator[tuple[int, int, int]]:
-    """(protocol, source port, destination port) for every cell between the boundaries."""
+def _traffic(extents: list[Extent], service_ports: list[tuple[str, int]], version: int,
+             told: Mapping[str, tuple[list[tuple[int, int]], list[tuple[int, int]]]]) -> Iterator[tuple[int, int, int]]:
+    """(protocol, source port, destination port) for every cell between the boundaries. Those that only flows have
+    (`told`) are tried along the axes."""
     for name, number in PROTOCOLS.items():
-        into = _cuts([run for extent in extents if not extent.mirrored
-                      for run in extent.traffic.get(name, ())]
-                     + [(port, port) for protocol, port in service_ports if protocol == name], _UNUSED)
-        out_of = _cuts([run for extent in extents if extent.mirrored for run in extent.traffic.get(name, ())],
-                       _EPHEMERAL)
+        named = [run for extent in extents if not extent.mirrored for run in extent.traffic.get(name, ())]
+        named += [(port, port) for protocol, port in service_ports if protocol == name]
+        mirrored = [run for extent in extents if extent.mirrored for run in extent.traffic.get(name, ())]
+        into, out_of = _cuts(named, _UNUSED), _cuts(mirrored, _EPHEMERAL)
         if len(into) * len(out_of) <= PORT_PAIRS:
             pairs = list(product(out_of, into))
         else:
             pairs = [(out_of[0], dport) for dport in into] + [(sport, into[0]) for sport in out_of[1:]]
+        pairs += [(out_of[0], dport) for dport in _cuts(named + told[name][1], _UNUSED)] if told[name][1] else []
+        pairs += [(sport, into[0]) for sport in _cuts(mirrored + told[name][0], _EPHEMERAL)] if told[name][0] else []
         for sport, dport in pairs:
             yield number, sport, dport
     yield (ICMP if version == 4 else ICMPV6), 77, 0

@@ -220,8 +220,10 @@ class Guide:
         before, after = addresses(sent), addresses(got)
         if before is None or after is None:
             return [*found, f"{host} receives {describe(got)}"]
-        if after[0] != before[0]:
-            found.append(f"it comes from {after[0]} and should come from {before[0]}")
+        # No host answers itself: it is asked from the address of the service.
+        sender = before[1] if target.address == before[0] else before[0]
+        if after[0] != sender:
+            found.append(f"it comes from {after[0]} and should come from {sender}")
         if after[1] != target.address:
             found.append(f"it arrives for {after[1]} and should be for {target.address}")
         sides, got_sides = ports(sent), ports(got)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import networkx as nx
@@ -15,7 +15,8 @@ from controller_app.model.position import NOWHERE, Diagnostic, PolicyError
 from controller_app.model.topology import Topology
 from controller_app.pipeline.tables import GATEWAY_MAC
 from controller_app.verification.classes import PacketClass, packet_classes, special
-from controller_app.verification.evaluate import Evaluator, Expectation
+from controller_app.verification.conntrack import tuple_of
+from controller_app.verification.evaluate import Evaluator, Expectation, Target
 from controller_app.verification.explain import hop_document
 from controller_app.verification.judge import Judge, members_of
 from controller_app.verification.packet import (
@@ -134,7 +135,7 @@ def _verify(checker: Checker, witness: Witness, losses: bool, before: Verified |
     evidence: dict[PacketClass, Evidence] = {}
     findings: list[Finding] = []
     count = tried = 0
-    for representative in packet_classes(evaluator, topology):
+    for representative in packet_classes(evaluator, topology, network.runs()):
         count += 1
         seen = known.get(representative)
         if seen is not None:
@@ -204,9 +205,8 @@ class Checker:
     def check(self, tried: PacketClass) -> list[Finding]:
         """Everything wrong with this packet, its reply and the packet after that.
 
-        A provider that calls its own service and is chosen for it is not judged: without source translation
-        no host can talk to itself through the network. Nor is what no translating function can translate: a
-        fragment, an error whose cause it cannot be seen to belong to, and what is sent to itself.
+        Not judged is what no translating function can translate: a fragment, an error whose cause it cannot be seen to
+        belong to, and what is sent to itself.
         """
         packet, wanted = self.frame(tried)
         ends = [self.evaluator.station(wanted.tenant, end) for end in (tried.source, tried.destination)]
@@ -217,9 +217,12 @@ class Checker:
         way = "forged" if tried.kind == "forged" else "forward"
         for walk in walk_from(self.network, packet, tried.host, arm=self.arm(tried)):
             delivered = walk.of("delivered")
-            if wanted.service is not None and delivered and delivered[0].host == tried.host:
-                continue
+            if wanted.service is not None and ports(packet) is None and _is_echo(packet, delivered):
+                continue  # the switch answered for the service
             problems = self.judge.problems(wanted, packet, walk)
+            if tried.kind == "forged":  # nobody is to learn from it either
+                problems += [f"it is forged, and the controller gets it: {fate.reason}"
+                             for fate in walk.of("controller")]
             found += [Finding(what, packet, tried.host, way, wanted, walk) for what in problems]
             if not problems and not wanted.refused and delivered and not tried.kind and not itself:
                 found += self._conversation(tried, packet, wanted, walk, delivered[0])
@@ -239,6 +242,14 @@ class Checker:
             ends, sides = addresses(packet), ports(packet)
             assert ends is not None
             seen = changed(answer, source=ends[1], sport=None if sides is None else sides[1])
+            came = addresses(fate.packet)
+            if came is not None and came[0] == ends[1]:  # a provider asked itself: its own address is put back as well
+                seen = changed(seen, destination=ends[0])
+                expected = self.evaluator.evaluate(seen, fate.host)
+                back = (Target(fate.host, ends[0], None, True),)
+                expected = replace(expected, targets=back, alternatives=tuple(
+                    replace(other, targets=back) for other in expected.alternatives))
+                return self._addressed(answer, expected), self._addressed(seen, expected), expected
         expected = self.evaluator.evaluate(seen, fate.host)
         return self._addressed(answer, expected), self._addressed(seen, expected), expected
 
@@ -246,12 +257,16 @@ class Checker:
                       fate: Fate) -> list[Finding]:
         answer, seen, expected = self.reply(packet, wanted, fate)
         assert fate.host is not None
+        if tuple_of(answer) == tuple_of(packet):
+            return []  # it asks itself from the port that it serves at: nothing tells its answers from its questions
         through = self.judge.instances(fate)
         # A service without a chain is always remembered where it was chosen.
         sticky = wanted.service is not None
         if wanted.chain is not None:
             sticky = wanted.chain.stickiness == "connection"
         sticky = sticky and not self.judge.follow(wanted, packet, fate).forgetful
+        # A provider that asks itself is judged for the slots as they are, not for what its port remembers.
+        sticky = sticky and fate.host != tried.host
         found: list[Finding] = []
         connections = walk.connections
         # Where the edges remember, the way back must not depend on the hash. A connection that starts in the
@@ -356,3 +371,11 @@ class Checker:
         if mac is None:
             raise ValueError(f"the MAC address of {host} is not known")
         return mac_int(mac)
+
+
+def _is_echo(packet: Packet, delivered: tuple[Fate, ...]) -> bool:
+    """Whether all that is delivered is the answer to an echo request, to whom it is from."""
+    if packet.get("icmp_type") != 8 and packet.get("icmpv6_type") != 128:
+        return False
+    wanted = {**reply_to(packet, eth_src=packet["eth_dst"], eth_dst=packet["eth_src"]), "ttl": 0}
+    return len(delivered) == 1 and {**delivered[0].packet, "ttl": 0} == wanted

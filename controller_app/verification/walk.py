@@ -19,6 +19,7 @@ from controller_app.model.allocation import SLOTS
 from controller_app.model.flow import CONTROLLER, Flow, FlowState, Group, SwitchState
 from controller_app.model.flow_table import differences
 from controller_app.model.topology import End, Topology
+from controller_app.verification.boundaries import Run, runs_of
 from controller_app.verification.conntrack import Connections, Tuple, tuple_of
 from controller_app.verification.lookup import FlowIndex
 from controller_app.verification.outcome import Result
@@ -50,6 +51,7 @@ class Network:
     witness: Witness | None = field(default=None, compare=False)  # who is told what walks look at
 
     _indexes: dict[str, FlowIndex] = field(default_factory=dict, compare=False)
+    _runs: dict[str, frozenset[Run]] = field(default_factory=dict, compare=False)
     _parts: dict[tuple[str, int], tuple[int, ...] | None] = field(default_factory=dict, compare=False)
 
     def without(self, ends: Iterable[End]) -> Network:
@@ -76,10 +78,23 @@ class Network:
             if held is not None:
                 had = before.state[name].flows
                 self._indexes[name] = index if held.flows is had else index.following(differences(had, held.flows))
+        for name, runs in before._runs.items():
+            held = self.state.get(name)
+            if held is not None:
+                changes = differences(before.state[name].flows, held.flows)
+                if not runs_of(flow for _, *pair in changes for flow in pair if flow is not None):
+                    self._runs[name] = runs
         for (name, number), parts in before._parts.items():
             held = self.state.get(name)
             if held is not None and held.groups.get(number) is before.state[name].groups.get(number):
                 self._parts[name, number] = parts
+
+    def runs(self) -> frozenset[Run]:
+        """The ports that flows of any switch look for."""
+        for name, held in self.state.items():
+            if name not in self._runs:
+                self._runs[name] = runs_of(held.flows.values())
+        return frozenset().union(*self._runs.values())
 
     def group_parts(self, switch: str, group: Group, slots: int) -> list[tuple[int, int]]:
         """`group_parts` of a group of a switch."""

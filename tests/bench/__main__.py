@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import paths, repair, report, rules, service_speed, services, slots, speed
+from bench import mutants, paths, repair, report, rules, service_speed, services, slots, speed
 from bench.report import Line
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +72,7 @@ def _measures(out: Path) -> dict[str, Callable[[], Iterator[Line]]]:
         "repair": repair.lines,
         "services": _services,
         "paths": paths.lines,
+        "mutants": mutants.lines,
     }
 
 
@@ -82,7 +83,7 @@ def _services() -> Iterator[Line]:
 
 ORDER = (  # of the table
     "rules", "megaflows", "throughput", "failover", "repair", "slots", "speed", "paths", "services", "churn", "ovn",
-    "function_health",
+    "function_health", "mutants",
 )
 
 
