@@ -52,6 +52,8 @@ class ServiceChaining(app_manager.OSKenApp):  # type: ignore[misc]
             ofp_event.EventOFPGroupDescStatsReply,
             ofp_event.EventOFPMeterConfigStatsReply,
             ofp_event.EventOFPMeterFeaturesStatsReply,
+            ofp_event.EventOFPGroupFeaturesStatsReply,
+            ofp_event.EventOFPTableFeaturesStatsReply,
             ofp_event.EventOFPBarrierReply,
         ],
         MAIN_DISPATCHER,

@@ -25,6 +25,7 @@ class Settings:
     state: str | None = None
     api_listen: str = "127.0.0.1:8080"
     api_token: str | None = None  # from CHAINCTL_TOKEN, so that it does not show among the processes
+    api_tokens: str | None = None  # a YAML file of tokens, see api/access.py
     observe_links: bool = True
     symmetric_hash: bool = True  # use the switches' own hash where it gives both directions the same slot
     utilisation_cost: float = 0.0  # a full link costs 1 + this times as much; 0: the load changes no costs

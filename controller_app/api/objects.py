@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 
 from controller_app.api import object_views, service_views, tenants
-from controller_app.api.changes import CONFIRM_TIME, change, read_body
+from controller_app.api.bodies import LABELS_BODY, OBJECT_BODY, read_text
+from controller_app.api.changes import CONFIRM_TIME, change
+from controller_app.api.preconditions import Conditions, IfMatch, conditions, etag, explained
 from controller_app.api.refused import Refused
 from controller_app.api.removal import check_unused
 from controller_app.policy import editing
@@ -37,11 +40,14 @@ def install(app: FastAPI, runtime: Runtime) -> None:
     for section in editing.SECTIONS:
         _install(app, runtime, section)
 
-    @app.post("/api/v1/endpoints/{name}/labels")
-    async def set_labels(name: str, request: Request, tenant: str = "default", dry_run: bool = False) -> Answer:
+    @app.post("/api/v1/endpoints/{name}/labels", openapi_extra=LABELS_BODY)
+    async def set_labels(
+        name: str, request: Request, tenant: str = "default", dry_run: bool = False, match: IfMatch = None
+    ) -> Answer:
         """Set labels of an endpoint and remove others. The body is a mapping of labels, in which null removes, or a
         list of `key=value` and `key-`."""
-        changes = _labels(await read_body(request), f"labels of {name}")
+        by = _By(request.state.who, conditions(match))
+        changes = _labels(await read_text(request), f"labels of {name}")
         did: Answer = {}
 
         def edit(text: str, policy: str) -> str:
@@ -51,11 +57,18 @@ def install(app: FastAPI, runtime: Runtime) -> None:
             did["labels"] = editing.label_changes(intent.policy.tenants[tenant].endpoints[name].labels, changes)
 
         which = ("endpoints", tenant, name)
-        answer = await run_in_threadpool(_edit, runtime, which, edit, f"label {name}", dry_run, look)
+        answer = await run_in_threadpool(_edit, runtime, which, edit, f"label {name}", dry_run, by, look)
         return {**answer, **did}
 
     @app.put("/api/v1/endpoints/{name}/drain")
-    def drain(name: str, deadline: str | None = None, tenant: str = "default", dry_run: bool = False) -> Answer:
+    def drain(
+        name: str,
+        request: Request,
+        deadline: str | None = None,
+        tenant: str = "default",
+        dry_run: bool = False,
+        match: IfMatch = None,
+    ) -> Answer:
         """Give an endpoint no new connections of services; after the deadline (such as 10m) end those it has."""
         if deadline is not None:
             _refuse_wrong("No time to drain", lambda: editing.check_deadline(deadline, name))
@@ -63,31 +76,42 @@ def install(app: FastAPI, runtime: Runtime) -> None:
         def edit(text: str, policy: str) -> str:
             return editing.drain(text, policy, name, deadline or True)
 
-        return _drain(runtime, (tenant, name), edit, f"drain {name}", dry_run)
+        by = _By(request.state.who, conditions(match))
+        return _drain(runtime, (tenant, name), edit, f"drain {name}", dry_run, by)
 
     @app.delete("/api/v1/endpoints/{name}/drain")
-    def undrain(name: str, tenant: str = "default", dry_run: bool = False) -> Answer:
+    def undrain(
+        name: str, request: Request, tenant: str = "default", dry_run: bool = False, match: IfMatch = None
+    ) -> Answer:
         """Let an endpoint serve again."""
 
         def edit(text: str, policy: str) -> str:
             return editing.drain(text, policy, name, False)
 
-        return _drain(runtime, (tenant, name), edit, f"undrain {name}", dry_run)
+        by = _By(request.state.who, conditions(match))
+        return _drain(runtime, (tenant, name), edit, f"undrain {name}", dry_run, by)
 
 
 def _install(app: FastAPI, runtime: Runtime, section: str) -> None:
     one = section[:-1]
 
     async def put(
-        name: str, request: Request, tenant: str = "default", new: bool = False, dry_run: bool = False
+        name: str,
+        request: Request,
+        tenant: str = "default",
+        new: bool = False,
+        dry_run: bool = False,
+        match: IfMatch = None,
     ) -> Answer:
-        definition = editing.read_object(await read_body(request), f"{one} {name}")
+        by = _By(request.state.who, conditions(match))
+        definition = editing.read_object(await read_text(request), f"{one} {name}")
         _refuse_wrong(f"Not a {one}", lambda: editing.check_object(section, name, definition))
         did: Answer = {}
 
         def edit(intent: Intent) -> Intent:
             owner = intent.owner(tenant, section, name)
             policy = owner or editing.cli_policy(tenant)
+            by.conditions.check(intent, policy)
             text = intent.text(policy) or editing.new_policy(tenant)
             after = editing.put_object(text, policy, tenant, section, name, definition)
             if new and owner is not None and after != text:
@@ -100,17 +124,20 @@ def _install(app: FastAPI, runtime: Runtime, section: str) -> None:
             made = intent if after == intent.text(policy) else intent.put({policy: after})
             return _edited(policy, intent, made, did, "created" if owner is None else "changed")
 
-        answer = await run_in_threadpool(change, runtime, edit, f"put {one} {name}", dry_run)
+        answer = await run_in_threadpool(_change, runtime, edit, f"put {one} {name}", dry_run, by)
         return {**answer, **did}
 
-    def delete(name: str, tenant: str = "default", dry_run: bool = False) -> Answer:
+    def delete(
+        name: str, request: Request, tenant: str = "default", dry_run: bool = False, match: IfMatch = None
+    ) -> Answer:
         def edit(text: str, policy: str) -> str | None:
             return editing.remove_object(text, policy, section, name)
 
         def look(intent: Intent) -> None:
             check_unused(intent, tenant, section, name)
 
-        return _edit(runtime, (section, tenant, name), edit, f"delete {one} {name}", dry_run, look)
+        by = _By(request.state.who, conditions(match))
+        return _edit(runtime, (section, tenant, name), edit, f"delete {one} {name}", dry_run, by, look)
 
     def get(name: str, tenant: str = "default") -> Answer:
         if section == "services":
@@ -120,15 +147,30 @@ def _install(app: FastAPI, runtime: Runtime, section: str) -> None:
             found = _VIEWS[section](conductor, tenant, name)
             if found is None:
                 raise tenants.unknown(conductor.intent.policy, section, tenant, name)
-            return found
+            text = None if found["policy"] is None else conductor.intent.text(found["policy"])
+            return {**found, "etag": None if text is None else etag(text)}
 
         return runtime.call(view)
 
     path = f"/api/v1/{section}/{{name}}"
     of = f"{'an' if one[0] in 'aeiou' else 'a'} {one} of a tenant"
-    app.put(path, name=f"put {one}", description=f"Make {of} what the body (YAML or JSON) says.")(put)
+    makes = f"Make {of} what the body (YAML or JSON) says."
+    app.put(path, name=f"put {one}", openapi_extra=OBJECT_BODY, description=makes)(put)
     app.delete(path, name=f"delete {one}", description=f"Take {of} away.")(delete)
     app.get(path, name=f"get {one}", description=f"What is known of {of}.")(get)
+
+
+@dataclass(frozen=True)
+class _By:
+    """Who asks for a change, and what the policy that declares the object has to be for it."""
+
+    who: str
+    conditions: Conditions
+
+
+def _change(runtime: Runtime, edit: Callable[[Intent], Intent], what: str, dry_run: bool, by: _By) -> Answer:
+    with explained(runtime):
+        return change(runtime, edit, what, dry_run, by.who)
 
 
 def _edit(
@@ -137,6 +179,7 @@ def _edit(
     edit: Edit,
     what: str,
     dry_run: bool,
+    by: _By,
     look: Callable[[Intent], None] = lambda intent: None,
 ) -> Answer:
     """Change the policy that declares an object; Refused when none does. look: at the policies before the change."""
@@ -148,6 +191,7 @@ def _edit(
         text = None if owner is None else intent.text(owner)
         if owner is None or text is None:
             raise tenants.unknown(intent.policy, section, tenant, name)
+        by.conditions.check(intent, owner)
         look(intent)
         after = edit(text, owner)
         if after is None and owner == editing.cli_policy(tenant):
@@ -155,22 +199,24 @@ def _edit(
         after = after or editing.new_policy(tenant)
         return _edited(owner, intent, intent if after == text else intent.put({owner: after}), did)
 
-    return {**change(runtime, changed, what, dry_run), **did}
+    return {**_change(runtime, changed, what, dry_run, by), **did}
 
 
 def _edited(policy: str, before: Intent, after: Intent, did: Answer, outcome: str = "changed") -> Intent:
-    """Note in `did` which policy was edited, what places in it are called, and the outcome for the object."""
-    stored = after.stored.get(policy)
+    """Note in `did` which policy was edited, its entity tag now, what places in it are called, and the outcome for the
+    object."""
+    stored, text = after.stored.get(policy), after.text(policy)
     source = None if stored is None else source_name(stored)
-    did.update(policy=policy, source=source, outcome="unchanged" if after is before else outcome)
+    tag = None if text is None else etag(text)
+    did.update(policy=policy, etag=tag, source=source, outcome="unchanged" if after is before else outcome)
     return after
 
 
-def _drain(runtime: Runtime, which: tuple[str, str], edit: Edit, what: str, dry_run: bool) -> Answer:
+def _drain(runtime: Runtime, which: tuple[str, str], edit: Edit, what: str, dry_run: bool, by: _By) -> Answer:
     """An edit whose effect depends on the checks of providers, which follow it: answers when they did."""
     tenant, name = which
     before = runtime.call(lambda conductor: conductor.computed)
-    answer = _edit(runtime, ("endpoints", tenant, name), edit, what, dry_run)
+    answer = _edit(runtime, ("endpoints", tenant, name), edit, what, dry_run, by)
     if dry_run or answer["outcome"] == "unchanged":
         return answer
     after = _settled(runtime)

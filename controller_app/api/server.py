@@ -2,46 +2,48 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
-import re
 import socket
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Annotated, Any
 
 import uvicorn
-from fastapi import Body, Depends, FastAPI, Request, Response
-from fastapi.concurrency import run_in_threadpool
+from fastapi import Body, Depends, FastAPI, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from controller_app.api import index, link_views, objects, service_metrics, steering_views, tenants, views
-from controller_app.api.changes import change, read_body
-from controller_app.api.problems import Refused, document, install
-from controller_app.api.removal import check_policy_unused
+from controller_app.api import (
+    events,
+    index,
+    link_views,
+    objects,
+    openapi,
+    policies,
+    preconditions,
+    problems,
+    revisions,
+    service_metrics,
+    steering_views,
+    tenants,
+    views,
+)
+from controller_app.api.access import Access, is_loopback
+from controller_app.api.audit import Audit
+from controller_app.api.guard import Guard
+from controller_app.api.refused import Refused
 from controller_app.runtime.conductor import Conductor
 from controller_app.runtime.control import Runtime
-from controller_app.runtime.intent import Intent
 from controller_app.runtime.live_trace import live_trace
-from controller_app.settings import SettingsError
+from controller_app.settings import Settings, SettingsError
 from controller_app.verification.trace import PacketSpec, TraceError
 
 LOG = logging.getLogger(__name__)
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 
 
 class ApiError(SettingsError):
     """The server cannot be started; the text says why and what to do."""
-
-
-class PoliciesRequest(BaseModel):
-    """Several policies at once, by name, each as YAML or JSON text."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    policies: dict[str, str]
 
 
 class TraceRequest(BaseModel):
@@ -56,36 +58,22 @@ class TraceRequest(BaseModel):
     dport: Annotated[int, Field(ge=0, le=65535)] = 80
 
 
-def create_app(runtime: Runtime, token: str | None = None) -> FastAPI:
-    """The application. With a token every request but the health checks has to carry it."""
+class _Metrics(PlainTextResponse):
+    """The text format of Prometheus."""
+
+    media_type = "text/plain; version=0.0.4"
+
+
+def create_app(runtime: Runtime, access: Access | None = None, audit: Audit | None = None) -> FastAPI:
+    """The application. access: who may (without: whoever is on this machine); audit: where it is written down."""
+    access, audit = access or Access(), audit or Audit(None)
     app = FastAPI(
         title="Chainsteer", version="1", openapi_url="/openapi.json", docs_url=None, redoc_url=None,
-        dependencies=[Depends(index.check_parameters)],
+        dependencies=[Depends(index.check_parameters), Depends(preconditions.check_read)],
     )  # fmt: skip
-    install(app)
+    problems.install(app)
     index.install(app)
-
-    @app.middleware("http")
-    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        if request.url.path.startswith("/api/"):
-            if token is not None:
-                given = request.headers.get("authorization", "")
-                if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-                    response = document(
-                        401,
-                        "No token, or the wrong one",
-                        "send the controller's token: chainctl --token, or CHAINCTL_TOKEN",
-                    )
-                    response.headers["WWW-Authenticate"] = "Bearer"
-                    return response
-            elif not is_loopback(_host_of(request.headers.get("host", ""))):
-                # A web page whose name was pointed at this machine must not speak for its user.
-                return document(
-                    403,
-                    "Not a name of this machine",
-                    "without a token, address the controller as 127.0.0.1, [::1] or localhost",
-                )
-        return await call_next(request)
+    app.add_middleware(Guard, runtime=runtime, access=access, audit=audit)
 
     @app.get("/healthz", response_class=PlainTextResponse)
     def healthy() -> str:
@@ -93,61 +81,19 @@ def create_app(runtime: Runtime, token: str | None = None) -> FastAPI:
         runtime.call(lambda _: None)
         return "ok\n"
 
-    @app.get("/readyz", response_model=None)
+    @app.get("/readyz", response_class=PlainTextResponse)
     def ready() -> Response:
         """Every connected switch holds what it should, and that fits the network as it is."""
-        missing, problem = runtime.call(lambda c: (c.unconfirmed(), c.problem))
+        missing, problem = runtime.call(lambda c: (c.unconfirmed(), c.problem or c.unkept or c.shortfall.problem))
         if missing or problem:
             said = problem or f"switches not in sync: {', '.join(missing)}"
-            return document(503, "Not ready", said)
+            return problems.document(503, "Not ready", said)
         return PlainTextResponse("ok\n")
 
-    @app.get("/metrics", response_class=PlainTextResponse)
+    @app.get("/metrics", response_class=_Metrics)
     def metrics() -> Response:
         """Counters for Prometheus."""
-        return PlainTextResponse(runtime.call(_metrics), media_type="text/plain; version=0.0.4")
-
-    @app.get("/api/v1/policies/{name}", response_class=PlainTextResponse)
-    def get_policy(name: str) -> Response:
-        """A policy as it was applied."""
-        text = runtime.call(lambda c: c.intent.text(name))
-        if text is None:
-            raise _no_policy(name)
-        return PlainTextResponse(text, media_type="application/yaml")
-
-    @app.put("/api/v1/policies/{name}")
-    async def put_policy(name: str, request: Request, dry_run: bool = False) -> dict[str, Any]:
-        """Apply a policy (YAML or JSON). Answers when every connected switch confirmed, or says which has
-        not."""
-        _check_name(name)
-        text = await read_body(request)
-        return await run_in_threadpool(
-            change, runtime, lambda intent: intent.put({name: text}), f"apply {name}", dry_run
-        )
-
-    @app.post("/api/v1/policies")
-    def put_policies(wanted: Annotated[PoliciesRequest, Body()], dry_run: bool = False) -> dict[str, Any]:
-        """Apply several policies as one change."""
-        for name in wanted.policies:
-            _check_name(name)
-        return change(
-            runtime,
-            lambda intent: intent.put(wanted.policies),
-            "apply " + ", ".join(wanted.policies),
-            dry_run,
-        )
-
-    @app.delete("/api/v1/policies/{name}")
-    def delete_policy(name: str, dry_run: bool = False) -> dict[str, Any]:
-        """Take a policy away."""
-
-        def without(intent: Intent) -> Intent:
-            if name not in intent.names:
-                raise _no_policy(name)
-            check_policy_unused(intent, name)
-            return intent.delete(name)
-
-        return change(runtime, without, f"delete {name}", dry_run)
+        return _Metrics(runtime.call(_metrics))
 
     @app.get("/api/v1/plan")
     def plan() -> dict[str, Any]:
@@ -190,9 +136,13 @@ def create_app(runtime: Runtime, token: str | None = None) -> FastAPI:
             runtime, PacketSpec(wanted.source, target, wanted.proto, wanted.sport, wanted.dport)
         )
 
+    policies.install(app, runtime)
     objects.install(app, runtime)
+    revisions.install(app, runtime)
+    events.install(app, runtime, access)
     for kind, view in views.KINDS.items():
         _add_kind(app, runtime, kind, view)
+    openapi.install(app)
     return app
 
 
@@ -207,21 +157,6 @@ def _add_kind(app: FastAPI, runtime: Runtime, kind: str, view: Callable[[Conduct
 
     path, answer = f"/api/v1/{kind}", of_tenant if kind in tenants.KINDS else listed
     app.get(path, name=kind, description=view.__doc__)(answer)
-
-
-def _no_policy(name: str) -> Refused:
-    what = f"no policy is named {name!r}"
-    return Refused(404, "No such policy", f"{what}; see /api/v1/policies", f"{what}; see `chainctl get policies`")
-
-
-def _check_name(name: str) -> None:
-    if not NAME.match(name):
-        raise Refused(
-            422,
-            "Not a name",
-            f"{name!r}: a policy's name has letters, digits, '.', '_' and '-', at "
-            "most 63, and starts with a letter or digit",
-        )
 
 
 def _metrics(conductor: Conductor) -> str:
@@ -243,15 +178,18 @@ def _outstanding(conductor: Conductor) -> dict[str, Any]:
 class ApiServer:
     """Serves the application in a thread of its own."""
 
-    def __init__(self, runtime: Runtime, address: tuple[str, int], token: str | None = None) -> None:
-        """Take the address (host, port) at once. ApiError when it is taken, or reachable by others without a
-        token."""
-        host, port = address
-        if not is_loopback(host) and not token:
+    def __init__(self, runtime: Runtime, settings: Settings) -> None:
+        """Take the address at once. ApiError when it is taken, or reachable by others without a token; SettingsError
+        for a file of tokens that cannot be used."""
+        host, port = settings.api_address
+        self._events = runtime.events
+        self._access = Access(settings.api_token, settings.api_tokens)
+        if not is_loopback(host) and self._access.open:
             raise ApiError(
                 f"--api-listen {host}:{port} can be reached from elsewhere, so it needs a token: set "
-                "CHAINCTL_TOKEN, or listen on 127.0.0.1"
+                "CHAINCTL_TOKEN, give --api-tokens FILE, or listen on 127.0.0.1"
             )
+        self._audit = Audit(settings.state)
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             self._socket = socket.create_server((host, port), family=family)
@@ -261,9 +199,10 @@ class ApiServer:
                 "`ss -ltnp`, or choose another"
             ) from None
         config = uvicorn.Config(
-            create_app(runtime, token or None),
+            create_app(runtime, self._access, self._audit),
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # who asks is who connected: a header that anybody can write must not say otherwise
             lifespan="off",
             timeout_graceful_shutdown=2,
         )
@@ -280,12 +219,21 @@ class ApiServer:
         """Begin to serve."""
         self._thread.start()
 
+    def reload(self) -> None:
+        """Read the tokens again. What cannot be used is said in the log, and those read before count on."""
+        try:
+            self._access.reload()
+        except SettingsError as error:
+            LOG.error("the tokens stay as they are: %s", error)
+
     def close(self) -> None:
         """Finish open requests and end."""
+        self._events.end()
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(5)
         self._socket.close()
+        self._audit.close()
 
     def _serve(self) -> None:
         try:
@@ -293,17 +241,3 @@ class ApiServer:
         except Exception:
             # The network is steered on without its interface; a supervisor sees /healthz fail.
             LOG.exception("the REST interface ended")
-
-
-def is_loopback(host: str) -> bool:
-    """Is this a name or address of the machine itself that nobody else reaches?"""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _host_of(header: str) -> str:
-    if header.startswith("["):
-        return header[1:].partition("]")[0]
-    return header.rpartition(":")[0] if ":" in header else header

@@ -152,6 +152,8 @@ def facts(conductor: Conductor, conversation: Conversation | None) -> Document:
     return {
         "version": None if known is None else known.version,
         "meters": None if known is None else known.meters,
+        "capabilities": None if conversation is None else conversation.capabilities.to_json(),
+        "lacks": [] if conversation is None else list(conversation.capabilities.lacking),
         "hash": way,
         "symmetric": None if known is None else known.symmetric,
         "faults": [] if version is None else [fault.name for fault in faults_of(version)],

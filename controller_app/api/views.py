@@ -6,15 +6,18 @@ from typing import Any
 
 from controller_app.api import link_views, object_views, service_views, steering_views, warning_views
 from controller_app.api.parties import written
+from controller_app.api.preconditions import etag
 from controller_app.model.flow import Flow
 from controller_app.model.policy import Require, Verdict
 from controller_app.model.position import Diagnostic
 from controller_app.pipeline.cookies import object_name
 from controller_app.pipeline.ofctl import format_actions, format_match
 from controller_app.pipeline.tables import TABLE_NAMES
+from controller_app.policy.exporting import exported
 from controller_app.policy.membership import memberships
 from controller_app.routing.constraints import bits, seconds
 from controller_app.runtime.conductor import Conductor
+from controller_app.runtime.intent import source_name
 
 Document = dict[str, Any]
 
@@ -46,7 +49,8 @@ def switches(conductor: Conductor) -> Document:
                 "dpid": f"{switch.dpid:#x}",
                 "connected": conversation is not None and conversation.connected,
                 "in_sync": conversation is not None and conversation.sync.in_sync,
-                "problem": None if conversation is None else conversation.sync.problem,
+                "problem": conductor.shortfall.of(switch.name)
+                or (None if conversation is None else conversation.sync.problem),
                 "flows": 0 if wanted is None else len(wanted.flows),
                 "groups": 0 if wanted is None else len(wanted.groups),
                 "foreign_flows": 0 if conversation is None else conversation.foreign_flows,
@@ -164,10 +168,23 @@ def policies(conductor: Conductor) -> Document:
     """The applied policies."""
     return {
         "policies": [
-            {"name": name, "file": conductor.intent.stored[name].file or None}
+            {"name": name, "file": conductor.intent.stored[name].file or None, "etag": etag(text)}
             for name in conductor.intent.names
+            if (text := conductor.intent.text(name)) is not None
         ]
     }
+
+
+def export(conductor: Conductor) -> Document:
+    """Every applied policy as a file for another controller: its text by its name, with `must_understand` as what it
+    uses needs it. POST /policies takes it as it is."""
+    intent = conductor.intent
+    texts = {
+        name: exported(stored.text, source_name(stored) or name, intent.policy)
+        for name, stored in intent.stored.items()
+        if stored.text is not None
+    }
+    return {"policies": texts}
 
 
 def flows(conductor: Conductor, switch: str | None = None) -> Document:
@@ -180,13 +197,6 @@ def flows(conductor: Conductor, switch: str | None = None) -> Document:
             if switch in (None, name)
             for flow in sorted(state.flows.values(), key=lambda f: (f.table, -f.priority, f.match))
         ]
-    }
-
-
-def revisions(conductor: Conductor) -> Document:
-    """What was applied, the newest first."""
-    return {
-        "revisions": [{"number": r.number, "at": r.at, "what": r.what} for r in conductor.store.revisions()]
     }
 
 
@@ -216,8 +226,8 @@ KINDS = {
     "services": service_views.services,
     "service-routers": steering_views.service_routers,
     "policies": policies,
+    "export": export,
     "warnings": warning_views.warnings,
-    "revisions": revisions,
 }
 
 

@@ -20,8 +20,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 VERBS = ("validate", "path", "what-if", "compile", "verify", "trace", "plan", "apply", "delete", "get", "decode", "lab",
-         "doctor", "net", "endpoint", "service", "label")  # fmt: skip
-LATER = ("export", "history", "rollback", "describe", "top", "events")
+         "doctor", "net", "endpoint", "service", "label", "history", "diff", "rollback", "events",
+         "export")  # fmt: skip
+LATER = ("describe", "top")
 _COMMON = {"--controller": "controller", "--token": "token", "-o": "output", "--output": "output"}
 
 
@@ -106,9 +107,11 @@ def _register(verb: str | None) -> None:
         app.add_typer(lab, name="lab")
     if app.registered_commands:
         return
-    from controller_app.cli import live, objects, offline, paths
+    from controller_app.cli import history, live, objects, offline, paths
     from controller_app.cli.decode import decode
     from controller_app.cli.doctor import doctor
+    from controller_app.cli.events import events
+    from controller_app.cli.export import export
 
     for name, command in (
         ("validate", offline.validate),
@@ -121,6 +124,11 @@ def _register(verb: str | None) -> None:
         ("apply", live.apply),
         ("delete", live.delete),
         ("get", live.get),
+        ("export", export),
+        ("history", history.history),
+        ("diff", history.diff),
+        ("rollback", history.rollback),
+        ("events", events),
         ("label", objects.label),
         ("decode", decode),
         ("doctor", doctor),

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from controller_app.cli.common import Failure, controller_url, token_of
 
+if TYPE_CHECKING:
+    import httpx
+
 TIMEOUT = 90.0  # seconds; the controller itself waits for its switches
+SILENCE = 40.0  # seconds without an event, or word that there was none, until a stream of events counts as broken
 
 _POLICY = re.compile(r"(?!.*\.(?:yaml|yml|json)\Z)[A-Za-z0-9][A-Za-z0-9._-]*\Z")  # a policy's name, and no file's
 _HOST = re.compile(r"[A-Za-z0-9.-]+(?::\d+)?\Z")
@@ -26,13 +32,13 @@ class Client:
         """A JSON document."""
         return self._json("GET", path, query)
 
-    def get_text(self, path: str) -> str:
+    def get_text(self, path: str, **query: Any) -> str:
         """A text."""
-        return self._send("GET", path, {}, None, None)[1]
+        return self._send("GET", path, query, None, {})[1]
 
-    def put(self, path: str, text: str, **query: Any) -> Any:
-        """Put a policy's text; the answer is a JSON document."""
-        return self._json("PUT", path, query, text.encode(), "application/yaml")
+    def put(self, path: str, text: str, if_match: str | None = None, **query: Any) -> Any:
+        """Put a policy's text; the answer is a JSON document. if_match: only where it has this entity tag."""
+        return self._json("PUT", path, query, text.encode(), "application/yaml", if_match)
 
     def post(self, path: str, body: Mapping[str, Any] | Sequence[Any], **query: Any) -> Any:
         """Post a JSON document; so is the answer."""
@@ -40,50 +46,100 @@ class Client:
 
         return self._json("POST", path, query, json.dumps(body).encode(), "application/json")
 
-    def delete(self, path: str, **query: Any) -> Any:
+    def delete(self, path: str, if_match: str | None = None, **query: Any) -> Any:
         """Delete something; the answer is a JSON document."""
-        return self._json("DELETE", path, query)
+        return self._json("DELETE", path, query, if_match=if_match)
+
+    def lines(self, path: str, headers: Mapping[str, str], **query: Any) -> Iterator[str]:
+        """The lines of an answer as they come. ConnectionError where the connection breaks."""
+        import httpx
+
+        try:
+            # What is too long silent is broken.
+            with (
+                httpx.Client(trust_env=False, timeout=httpx.Timeout(SILENCE, connect=5)) as client,
+                client.stream("GET", f"{self.url}/api/v1{path}", params=query,
+                              headers={**headers, **self._authorization()}) as answer,
+            ):  # fmt: skip
+                if not answer.is_success:
+                    answer.read()
+                    raise Failure(_problem(answer.text, answer.status_code, f"{self.url}/api/v1{path}", self.files))
+                yield from answer.iter_lines()
+        except httpx.ConnectError as error:
+            raise ConnectionError(self._unreachable(error)) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ConnectionError(f"the connection to the controller at {self.url} broke: {error}") from None
 
     def _json(
-        self, method: str, path: str, query: Mapping[str, Any], body: bytes | None = None, kind: str | None = None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any],
+        body: bytes | None = None,
+        kind: str | None = None,
+        if_match: str | None = None,
     ) -> Any:
         import json
 
-        where, text = self._send(method, path, query, body, kind)
+        headers = {} if kind is None else {"Content-Type": kind}
+        if if_match is not None:
+            headers["If-Match"] = if_match if if_match == "*" or '"' in if_match else f'"{if_match}"'
+        where, text = self._send(method, path, query, body, headers)
         try:
             return json.loads(text)
         except ValueError:
             raise Failure(f"{where} answered something that is not JSON: is this a Chainsteer controller?") from None
 
     def _send(
-        self, method: str, path: str, query: Mapping[str, Any], body: bytes | None, kind: str | None
+        self, method: str, path: str, query: Mapping[str, Any], body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[str, str]:
         import httpx
 
         where = f"{self.url}/api/v1{path}"
-        headers = {} if kind is None else {"Content-Type": kind}
-        if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token}"
+        # Its own key for each call: sent again, because its answer got lost, it is answered again and not done again.
+        key = {} if method == "GET" else {"Idempotency-Key": f'"{uuid.uuid4()}"'}
         try:
             # Its own address is all that is needed: a proxy of the environment would only be in the way.
             with httpx.Client(trust_env=False, timeout=httpx.Timeout(TIMEOUT, connect=5)) as client:
-                answer = client.request(
+                request = client.build_request(
                     method,
                     where,
                     params={k: v for k, v in query.items() if v is not None},
                     content=body,
-                    headers=headers,
+                    headers={**headers, **key, **self._authorization()},
                 )
+                try:
+                    answer = client.send(request)
+                except (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError):
+                    answer = _again(client, request)
         except httpx.TimeoutException:
             raise Failure(f"the controller at {self.url} does not answer") from None
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise Failure(
-                f"the controller at {self.url} cannot be reached ({error}); is chain-manager running? "
-                "--controller or CHAINCTL_URL say where"
-            ) from None
+            raise Failure(self._unreachable(error)) from None
         if answer.is_success:
             return where, answer.text
         raise Failure(_problem(answer.text, answer.status_code, where, self.files))
+
+    def _authorization(self) -> dict[str, str]:
+        return {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
+
+    def _unreachable(self, error: Exception) -> str:
+        return (
+            f"the controller at {self.url} cannot be reached ({error}); is chain-manager running? "
+            "--controller or CHAINCTL_URL say where"
+        )
+
+
+def _again(client: httpx.Client, request: httpx.Request) -> httpx.Response:
+    """The answer to a request whose connection broke, once it is there: the first may still be worked on (409 that
+    says when to ask again; no other 409 does)."""
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        answer = client.send(request)
+        wait = answer.headers.get("Retry-After", "")
+        if answer.status_code != 409 or not wait.isdigit() or time.monotonic() + int(wait) > deadline:
+            return answer
+        time.sleep(int(wait))
 
 
 def place(item: Mapping[str, Any], files: Mapping[str, str]) -> str:

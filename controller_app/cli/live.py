@@ -24,16 +24,26 @@ from controller_app.cli.common import (
     stop,
 )
 from controller_app.cli.offline import emit_trace, trace_files
+from controller_app.cli.planned import emit_changes, emit_foreign
+from controller_app.cli.progress import WAIT, Wait, begun, followed
 
+IfMatch = Annotated[
+    str | None,
+    typer.Option("--if-match", metavar="ETAG", help="Only while the policy has this one (get policies -o json)."),
+]
 Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Policy files.")]
+
+AllowForeign = Annotated[
+    bool, typer.Option("--allow-foreign", help="Also where flows of others could lead packets past a chain.")
+]
 
 # kind -> (its other names, its columns)
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "switches": (
         ("switch", "sw"),
         (
-            "name", "dpid", "connected", "in_sync", "flows", "groups", "foreign_flows", "version", "hash", "faults",
-            "refused", "dropped_discovery", "restarts", "problem",
+            "name", "dpid", "connected", "in_sync", "flows", "groups", "foreign_flows", "version", "hash", "lacks",
+            "faults", "refused", "dropped_discovery", "restarts", "problem",
         ),
     ),
     "links": (("link",), ("name", "state", "cost", "latency", "bandwidth", "use", "kind")),
@@ -86,11 +96,12 @@ def quoted(name: str) -> str:
     return quote(name, safe="")
 
 
-def _change(client: Client, texts: dict[str, str], dry_run: bool) -> dict[str, Any]:
-    query = {"dry_run": "true"} if dry_run else {}
+def _change(client: Client, texts: dict[str, str], if_match: str | None = None, **query: Any) -> dict[str, Any]:
     if len(texts) == 1:
         ((name, text),) = texts.items()
-        answer = client.put(f"/policies/{quoted(name)}", text, **query)
+        answer = client.put(f"/policies/{quoted(name)}", text, if_match, **query)
+    elif if_match is not None:
+        raise Failure("--if-match is about one policy: give one file")
     else:
         answer = client.post("/policies", {"policies": texts}, **query)
     return dict(answer)
@@ -107,10 +118,17 @@ def plan(
     there are changes."""
     chosen = output_format(output)
     client = Client(controller, token)
-    answer = _change(client, _read(client, files, name), dry_run=True)
+    answer = _change(client, _read(client, files, name), dry_run="true")
+    emit_plan(client, answer, chosen)
+    stop(2 if answer["changes"] else 0)
+
+
+def emit_plan(client: Client, answer: dict[str, Any], chosen: str) -> None:
+    """What a change would do. Ends with 1 where verification fails."""
     _warn(answer["warnings"], client)
     if chosen == "table":
-        _emit_changes(answer)
+        emit_changes(answer)
+        emit_foreign(answer["foreign"])
         verification = answer["verification"]
         emit(f"verification: {'ok' if verification['ok'] else 'FAILED'} ({verification['classes']} classes)")
         if not verification["ok"]:
@@ -119,36 +137,46 @@ def plan(
         emit_document(answer, chosen)
     if not answer["verification"]["ok"]:
         stop(1)
-    stop(2 if answer["changes"] else 0)
 
 
 def apply(
     files: Files,
     name: Annotated[str | None, typer.Option("--name", help="The policy's name.")] = None,
+    if_match: IfMatch = None,
+    allow_foreign: AllowForeign = False,
+    wait: Wait = WAIT,
     output: Output = None,
     controller: Controller = None,
     token: Token = None,
 ) -> None:
-    """Apply policy files; done when every connected switch confirmed."""
+    """Apply policy files; done when every switch has acknowledged them, otherwise says which has not, and why."""
+    output_format(output)
     client = Client(controller, token)
     texts = _read(client, files, name)
-    report(client, _change(client, texts, dry_run=False), "applied " + ", ".join(texts), output)
+    done = "applied " + ", ".join(texts)
+    answer = _change(client, texts, if_match, wait=0, allow_foreign="true" if allow_foreign else None)
+    begun(answer, ", ".join(texts))
+    answer, unfinished = followed(client, answer, done, wait)
+    report(client, answer, done, output, unfinished)
 
 
 def delete(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The policy's name.")],
+    if_match: IfMatch = None,
     output: Output = None,
     controller: Controller = None,
     token: Token = None,
 ) -> None:
     """Take a policy away."""
     client = Client(controller, token)
-    report(client, dict(client.delete(f"/policies/{quoted(name)}")), f"deleted {name}", output)
+    report(client, dict(client.delete(f"/policies/{quoted(name)}", if_match)), f"deleted {name}", output)
 
 
-def report(client: Client, answer: dict[str, Any], done: str, output: str | None) -> None:
+def report(
+    client: Client, answer: dict[str, Any], done: str, output: str | None, unfinished: str | None = None
+) -> None:
     """What a change did. Of the warnings, those about the policy that was edited, where one was. Failure when switches
-    have not confirmed the change yet."""
+    have not confirmed the change yet; `unfinished` says so in more words."""
     chosen = output_format(output)
     warnings = answer["warnings"]
     if "policy" in answer:
@@ -160,9 +188,9 @@ def report(client: Client, answer: dict[str, Any], done: str, output: str | None
     if chosen != "table":
         emit_document(answer, chosen)
     elif answer["changes"]:
-        _emit_changes(answer)
+        emit_changes(answer)
     if not answer["confirmed"]:
-        raise Failure(f"{done}, but not confirmed yet by {', '.join(answer['waiting'])}")
+        raise Failure(unfinished or f"{done}, but not confirmed yet by {', '.join(answer['waiting'])}")
     if not answer["changes"]:
         say(f"{done}; nothing to change on the switches")
     elif not answer["connected"]:
@@ -176,19 +204,6 @@ def _warn(warnings: Sequence[Mapping[str, Any]], client: Client) -> None:
         say(f"{place(item, client.files)}: {item['path']}: warning: {item['what']}; {item['remedy']}")
     for line in unseen(warnings, client.files):
         say(line)
-
-
-def _emit_changes(answer: dict[str, Any]) -> None:
-    if not answer["changes"]:
-        emit("no changes")
-        return
-    emit_table(
-        ("switch", "add", "modify", "delete"),
-        [(name, c["add"], c["modify"], c["delete"]) for name, c in answer["changes"].items()],
-    )
-    for kind in ("chains", "services"):
-        if answer["affected"][kind]:
-            emit(f"affected {kind}: {', '.join(answer['affected'][kind])}")
 
 
 def get(

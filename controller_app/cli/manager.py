@@ -185,7 +185,12 @@ def _obey_signals(stop: threading.Event, runtime: Runtime | None) -> None:
         return
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    signal.signal(signal.SIGHUP, lambda *_: runtime.reload() if runtime is not None else None)
+
+    def reload(*_: object) -> None:
+        if runtime is not None:
+            threading.Thread(target=runtime.reload, name="reload", daemon=True).start()
+
+    signal.signal(signal.SIGHUP, reload)
 
 
 def _be_prompt() -> None:

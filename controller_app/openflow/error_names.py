@@ -160,6 +160,10 @@ _BUNDLE = (
     "BUNDLE_IN_PROGRESS",
 )
 
+# What the datapath behind a switch does not have (ofp-errors.h of Open vSwitch).
+_NICIRA = 0x2320
+_NICIRA_NAMES = {42: "BAD_ACTION/CT_DATAPATH_SUPPORT", 43: "BAD_MATCH/CT_DATAPATH_SUPPORT"}
+
 
 def error_name(kind: int, code: int, experimenter: int | None = None) -> str:
     """`BAD_ACTION/BAD_OUT_GROUP`; numbers where there is no name. For an experimenter's error, `code` is
@@ -167,6 +171,8 @@ def error_name(kind: int, code: int, experimenter: int | None = None) -> str:
     if experimenter is not None:
         if experimenter == _ONF and _BUNDLE_FIRST <= code < _BUNDLE_FIRST + len(_BUNDLE):
             return f"BUNDLE_FAILED/{_BUNDLE[code - _BUNDLE_FIRST]}"
+        if experimenter == _NICIRA and code in _NICIRA_NAMES:
+            return _NICIRA_NAMES[code]
         return f"EXPERIMENTER {experimenter:#010x}/{code}"
     name, codes = _NAMES.get(kind, (f"TYPE {kind}", ()))
     return f"{name}/{codes[code] if code < len(codes) else f'CODE {code}'}"

@@ -41,6 +41,7 @@ from controller_app.openflow.decode import (
     PORT_DESC,
 )
 from controller_app.openflow.listener import Listener
+from controller_app.openflow.trial import came_back
 from controller_app.pipeline.cookies import COOKIE_MARK
 
 LOG = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ OWN_XIDS = range(0xC500_0000, 0xC600_0000)
 _OWN_PACKAGE = "controller_app"
 _OF13 = 4
 _COOKIE_AT = {PACKET_IN: 16, FLOW_REMOVED: 8}  # of the cookie's first byte
-DESC, METER_CONFIG, METER_FEATURES = 0, 10, 11  # kinds of multipart (OFPMP_)
+DESC, GROUP_FEATURES, METER_CONFIG, METER_FEATURES, TABLE_FEATURES = 0, 8, 10, 11, 12  # kinds of multipart (OFPMP_)
 _applied = False
 _listeners: list[Listener] = []
 _limits = Limits()
@@ -257,7 +258,8 @@ def _ours(datapath: Any, message: bytes) -> Any:
         return None
     kind, xid = message[1], int.from_bytes(message[4:8], "big")
     if kind in _COOKIE_AT:
-        if len(message) <= _COOKIE_AT[kind] or message[_COOKIE_AT[kind]] != COOKIE_MARK:
+        ours = len(message) > _COOKIE_AT[kind] and message[_COOKIE_AT[kind]] == COOKIE_MARK
+        if not ours and not (kind == PACKET_IN and came_back(message)):
             return None
         cls = parser13.OFPPacketIn if kind == PACKET_IN else parser13.OFPFlowRemoved
     else:
@@ -280,7 +282,8 @@ _ANSWERS: dict[int, Any] = {
 _MULTIPARTS: dict[int, Any] = {
     DESC: parser13.OFPDescStatsReply, FLOW_STATS: parser13.OFPFlowStatsReply,
     GROUP_DESC: parser13.OFPGroupDescStatsReply, METER_CONFIG: parser13.OFPMeterConfigStatsReply,
-    METER_FEATURES: parser13.OFPMeterFeaturesStatsReply, PORT_DESC: parser13.OFPPortDescStatsReply}
+    METER_FEATURES: parser13.OFPMeterFeaturesStatsReply, PORT_DESC: parser13.OFPPortDescStatsReply,
+    GROUP_FEATURES: parser13.OFPGroupFeaturesStatsReply, TABLE_FEATURES: parser13.OFPTableFeaturesStatsReply}
 
 
 def _is_ours(app: Any) -> bool:

@@ -1,4 +1,11 @@
-"""What a file can demand with `must_understand`: the features beyond the base language, and who uses which."""
+"""What a file can demand with `must_understand`: the features beyond the base language, and who uses which.
+
+The base is what every controller that reads `version: 1` has: networks, endpoints and services chosen by selectors;
+functions that are transparent or taps and fail closed; chains with their stickiness, and replies the same way or none;
+classifiers by address, protocol and port, with priorities, that allow, deny or steer. A controller may have fewer of
+the features named here, so that a file that uses one says so; one that uses none says nothing (`policy.exporting`).
+What of it a switch must be able to do is another question: `runtime.shortfall`.
+"""
 
 from __future__ import annotations
 
@@ -62,6 +69,7 @@ _IN_TOPOLOGY: Mapping[str, Callable[[Topology], bool]] = {
     "arm-addresses": lambda topology: any(host.out_mac or host.out_ips for host in topology.hosts.values()),
 }
 FEATURES = frozenset((*_IN_POLICY, *_IN_TOPOLOGY))
+DEMANDED_OF_TOPOLOGIES = frozenset(_IN_TOPOLOGY)  # what a policy can demand, and does not show itself
 
 
 def used_features(policy: Policy, topology: Topology | None = None) -> list[str]:

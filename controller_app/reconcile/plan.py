@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from controller_app.model.allocation import Allocation
@@ -11,16 +11,21 @@ from controller_app.model.flow import FlowState, SwitchState
 from controller_app.model.policy import Policy
 from controller_app.reconcile.changes import Change, Counts, DropFlow, PutFlow
 from controller_app.reconcile.diff import diff
+from controller_app.reconcile.extent import Held, OpenConnections, counted, moves, space
 
 
 @dataclass(frozen=True)
 class Plan:
     """The change from one flow state to another: counts by switch (those that change), and the chains and
-    services it is about, as `name`, or `tenant/name` outside the default tenant."""
+    services it is about, as `name`, or `tenant/name` outside the default tenant. kinds: the counts of rules, groups,
+    meters and slots apart; space: what tables hold and take; moves: slots that change hands (`reconcile.extent`)."""
 
     changes: Mapping[str, Counts]
     chains: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
+    kinds: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
+    space: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    moves: Sequence[Mapping[str, Any]] = ()
 
     def __bool__(self) -> bool:
         return bool(self.changes)
@@ -28,8 +33,12 @@ class Plan:
     def to_json(self, verification: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The `plan` document."""
         return {
-            "changes": {switch: counts.to_json() for switch, counts in self.changes.items()},
+            "changes": {
+                switch: {**counts.to_json(), **self.kinds.get(switch, {})} for switch, counts in self.changes.items()
+            },
             "affected": {"chains": list(self.chains), "services": list(self.services)},
+            "moves": list(self.moves),
+            "space": dict(self.space),
             "verification": dict(verification) if verification is not None else None,
         }
 
@@ -39,16 +48,24 @@ def plan(
     installed: FlowState,
     after: tuple[Policy, Allocation],
     before: tuple[Policy, Allocation],
+    held: Mapping[str, Held] | None = None,
+    known: OpenConnections | None = None,
 ) -> Plan:
     """Compare what is wanted with what there is; each comes with the policy and allocation it was made of,
-    by which the cookies of flows are told."""
+    by which the cookies of flows are told. held: what switches hold of others and how much they take; known: how many
+    connections are open."""
     counts: dict[str, Counts] = {}
+    kinds: dict[str, dict[str, dict[str, int]]] = {}
+    room: dict[str, dict[str, Any]] = {}
     touched: set[str] = set()
     names = {True: _names(after[1]), False: _names(before[1])}
     for switch in [*desired, *(name for name in installed if name not in desired)]:
-        changes = diff(desired.get(switch, SwitchState()), installed.get(switch, SwitchState()))
+        wanted, there = desired.get(switch, SwitchState()), installed.get(switch, SwitchState())
+        changes = diff(wanted, there)
         if changes:
             counts[switch] = changes.counts
+            kinds[switch] = counted(changes)
+            room[switch] = space(there, wanted, (held or {}).get(switch, Held()))
             for change in changes:
                 touched |= _objects(change, names)
     chains: dict[str, None] = {}
@@ -63,7 +80,8 @@ def plan(
     ):
         chains.update(dict.fromkeys(found_chains))
         services.update(dict.fromkeys(found_services))
-    return Plan(counts, tuple(sorted(chains)), tuple(sorted(services)))
+    moved = moves(after, before, known or {})
+    return Plan(counts, tuple(sorted(chains)), tuple(sorted(services)), kinds, room, moved)
 
 
 def _names(allocation: Allocation) -> dict[int, str]:

@@ -10,8 +10,9 @@ from the clock that is given, messages leave by the `send` of each switch. The o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import Unpack
 
 from controller_app.discovery.discovery import Declared, Discovery
 from controller_app.discovery.liveness import Liveness
@@ -22,7 +23,7 @@ from controller_app.model.allocation import Allocation
 from controller_app.model.flow import SwitchState
 from controller_app.model.policy import Policy
 from controller_app.model.position import Diagnostic, PolicyError
-from controller_app.model.topology import End, Topology
+from controller_app.model.topology import Topology
 from controller_app.openflow import decode
 from controller_app.pipeline.compile import compile_next
 from controller_app.pipeline.cookies import is_ours
@@ -33,18 +34,22 @@ from controller_app.runtime.checking import Checking
 from controller_app.runtime.computed import Computed
 from controller_app.runtime.conversation import Conversation
 from controller_app.runtime.effects import carry_out
-from controller_app.runtime.expectations import expectations
+from controller_app.runtime.events import Events
+from controller_app.runtime.expectations import expectations, names_ports
+from controller_app.runtime.first import first
 from controller_app.runtime.hashing import HashChoice
 from controller_app.runtime.intent import Intent
 from controller_app.runtime.keeping import Keeping
 from controller_app.runtime.leaving import Leaving
 from controller_app.runtime.link_load import LinkLoad
+from controller_app.runtime.outcomes import Outcomes
 from controller_app.runtime.resolving import Resolver, is_question
 from controller_app.runtime.rollout import Rollout
 from controller_app.runtime.service_stats import ServiceStats
+from controller_app.runtime.shortfall import Watch, must_suit, room_of
 from controller_app.runtime.unmet import unmet_now
-from controller_app.store.interface import Store
-from controller_app.verification.verified import Verified
+from controller_app.runtime.watching import Watching
+from controller_app.store.interface import Kept, Store
 
 LOG = logging.getLogger(__name__)
 
@@ -76,9 +81,12 @@ class Conductor:
         self.store = store
         self.intent = intent
         self.problem: str | None = None  # why the newest network could not be computed, if so
-        self.verified: Verified | None = None  # what a change has to be verified against
         self.notices: list[str] = []
         self._clock, self._wall = clock, wall or clock
+        self.events = Events(self._wall)
+        self.outcomes = Outcomes(store)
+        self._watching = Watching(self.events)
+        self.outcomes.listeners.append(self._watching.became)
         self._declared = declared
         self._discovering = discovering
         self._discovery = Discovery(key, GATEWAY_MAC, observe_links)
@@ -86,6 +94,7 @@ class Conductor:
         self._conversations: dict[int, Conversation] = {}
         self._rollout = Rollout()
         self.hashing = HashChoice(symmetric_hash)
+        self.shortfall = Watch()
         self.teller = Teller()
         self.checking = Checking(key, store.drains(), clock(), self._wall())
         self.stats = ServiceStats()
@@ -107,7 +116,9 @@ class Conductor:
         self._do(self.checking.follow(intent.policy, clock(), self._wall()))
         self._merge()
         self._computed: Computed | None = None
-        self._computed = self._first(intent.policy, store.allocation())
+        self._computed, self.started_with, self.verified = first(
+            lambda: self.compute(intent.policy, store.allocation()), self._forget_hosts
+        )
 
     # -- what can be asked ---------------------------------------------------------------------------------
 
@@ -131,6 +142,11 @@ class Conductor:
     def links(self) -> tuple[LinkState, ...]:
         """Every link, declared or found, used or not; `load` and `discovery.damping` know more of them."""
         return self._merged.links
+
+    @property
+    def unkept(self) -> str | None:
+        """Why nothing can be kept for now, so that nothing can be changed."""
+        return self._keeping.problem
 
     @property
     def discovery(self) -> Discovery:
@@ -184,19 +200,39 @@ class Conductor:
         before = None if self._computed is None else self._computed.compiled
         return Computed(policy, topology, compile_next(before, policy, topology, allocation, portable), portable)
 
-    def check(self, intent: Intent) -> tuple[Computed, tuple[Diagnostic, ...]]:
-        """What an intent would make of the network as it is, and the warnings. Raises PolicyError."""
-        warnings = intent.check(self.topology, self._discovering, self.computed.compiled.unmet)
-        return self.compute(intent.policy), warnings
+    def check(self, intent: Intent, declared: Topology | None = None) -> tuple[Computed, tuple[Diagnostic, ...]]:
+        """What an intent would make of the network as it is, or would be were it declared otherwise, and the warnings.
+        Raises PolicyError."""
+        topology = self.topology if declared is None else self._network(declared).topology
+        warnings = intent.check(topology, self._discovering, self.computed.compiled.unmet)
+        computed = self.compute(intent.policy) if declared is None else self._compile(intent.policy, topology)
+        return computed, (*warnings, *must_suit(computed, self.computed, self.talks(), intent.stored))
 
-    def plan(self, computed: Computed) -> Plan:
-        """The difference between what would be wanted and what is."""
-        now = self.computed
-        return plan(computed.state, now.state, (computed.policy, computed.allocation), (now.policy, now.allocation))
+    def plan(self, computed: Computed, before: Computed | None = None) -> Plan:
+        """The difference between what would be wanted and what is, or was before."""
+        now = before or self.computed
+        after, known = (computed.policy, computed.allocation), (room_of(self.talks()), self.stats.open_connections())
+        return plan(computed.state, now.state, after, (now.policy, now.allocation), *known)
 
-    def adopt(self, intent: Intent, computed: Computed, what: str, wall: float) -> None:
-        """Make an intent, checked before, the one that counts; the switches are told what changes."""
-        self.store.save(intent.stored, what, wall)
+    def keep(self, intent: Intent, what: str, wall: float, **kept: Unpack[Kept]) -> None:
+        """Keep an intent as a revision. StoreError where that fails; then it must not be sent."""
+        self.outcomes.saved(self._keeping.revision(intent.stored, what, wall, **kept), wall)
+
+    def adopt(
+        self,
+        intent: Intent,
+        computed: Computed,
+        what: str,
+        wall: float,
+        declared: Topology | None = None,
+        **kept: Unpack[Kept],
+    ) -> None:
+        """Make an intent, checked before, the one that counts, on another network if that is declared with it; the
+        switches are told what changes. StoreError where it cannot be kept; nothing was changed then."""
+        self.keep(intent, what, wall, **kept)
+        if declared is not None:
+            self._declared = declared
+            self._merge()
         self.intent = intent
         self.problem = self._retry = None
         self._declare(intent.policy, computed.allocation)
@@ -205,23 +241,6 @@ class Conductor:
             self._hosts_revision = self._merged_hosts
         elif self._due is None:
             self._due = self._clock()
-
-    def redeclare(self, declared: Topology, intent: Intent, wall: float) -> tuple[Diagnostic, ...]:
-        """Take another declared topology and intent, as one change; answers the warnings. Raises PolicyError,
-        and changes nothing, when they do not fit each other."""
-        merged = self._without_unready(merge(declared, self._discovery.observed()))
-        warnings = intent.check(merged.topology, self._discovering, self.computed.compiled.unmet)
-        computed = self._compile(intent.policy, merged.topology)
-        _, self.verified = computed.verify(self.verified)
-        self._declared = declared
-        self._merged = merged
-        self.problem = self._retry = None
-        if dict(intent.stored) == dict(self.intent.stored):
-            self._declare(intent.policy, computed.allocation)
-            self._want(computed)
-        else:
-            self.adopt(intent, computed, "files read again", wall)
-        return warnings
 
     # -- events --------------------------------------------------------------------------------------------
 
@@ -235,6 +254,7 @@ class Conductor:
             conversation.disconnect(now)
         self._discovery.connected(dpid, self._liveness.described(dpid, ports), now)
         self._names_may_change()
+        self.events.add("switch.connected", switch=self.name_of(dpid), dpid=f"{dpid:#x}")
         conversation.connect(send, now)
         self._after(now, (conversation,))
 
@@ -243,6 +263,8 @@ class Conductor:
         now = self._clock()
         conversation = self._conversations.get(dpid)
         if conversation is not None:
+            self.outcomes.lost(self.name_of(dpid), conversation)
+            self.events.add("switch.lost", switch=self.name_of(dpid), dpid=f"{dpid:#x}")
             conversation.disconnect(now)
         self._discovery.lost(dpid)
         self._after(now)
@@ -275,6 +297,7 @@ class Conductor:
         changed = self.hashing.look((self.name_of(dpid), c.facts) for dpid, c in self._conversations.items())
         if changed is not None:
             self.notices.append(changed)
+        self.notices += self.shortfall.look(self.computed, self.talks(), now)
         if self.computed.portable != self.hashing.portable and self._due is None and self._retry is None:
             self._due = now
         self._do(self._discovery.tick(now))
@@ -286,6 +309,8 @@ class Conductor:
         self.load.tick(now, self._conversations, self._merged.links, self.ports)
         self._after(now, self._conversations.values())
         self._keeping.tick(now, self.computed.allocation, self._discovery, self.checking.drains)
+        self._watching.look(now, self._conversations, self.name_of, self.links, self.checking.events)
+        self.outcomes.tick(now, self.computed, self._conversations)
 
     def lossy(self) -> None:
         """Frames of switches were dropped before they came here: what was not heard says nothing."""
@@ -310,34 +335,28 @@ class Conductor:
         """Keep what was learned. StoreError when that fails; it is then still to be kept."""
         self._keeping.save(self.computed.allocation, self._discovery, self.checking.drains)
 
+    def talks(self) -> dict[str, Conversation]:
+        """The conversations by the names of their switches."""
+        return {self.name_of(dpid): conversation for dpid, conversation in self._conversations.items()}
+
     # -- inside --------------------------------------------------------------------------------------------
 
-    def _without_unready(self, merged: Merged) -> Merged:
-        """The network without the providers that checks and drains take out, and with what load makes of costs."""
+    def _network(self, declared: Topology) -> Merged:
+        """What is declared and found, without the providers that checks and drains take out, and with what load makes
+        of costs."""
+        merged = merge(declared, self._discovery.observed())
         links = self.load.costed(merged.links)
         return replace(merged, topology=replace(merged.topology, links=links, unready=self.checking.unready))
 
     def _revisions(self) -> tuple[int, int]:
         return self._discovery.revision, self.load.revision
 
-    def _first(self, policy: Policy, allocation: Allocation) -> Computed:
-        """The state to start with, verified. Raises PolicyError."""
-        try:
-            computed = self.compute(policy, allocation)
-            _, self.verified = computed.verify()
-            return computed
-        except Exception as error:
-            # Hosts remembered from an earlier run must not prevent a start, whatever is wrong with them: they are
-            # learned again. Without them the same error is the policy's.
-            if not self._discovery.observed().hosts:
-                raise
-            why = error
+    def _forget_hosts(self) -> bool:
+        """Answers whether there were any."""
+        known = bool(self._discovery.observed().hosts)
         self._discovery.forget_hosts()
         self._merge()
-        computed = self.compute(policy, allocation)
-        _, self.verified = computed.verify()
-        LOG.error("the hosts of the last run are forgotten, the network cannot be computed with them: %s", why)
-        return computed
+        return known
 
     def _packet_in(self, dpid: int, packet: decode.PacketIn, now: float) -> None:
         if self._conversations[dpid].packet(packet):
@@ -375,13 +394,13 @@ class Conductor:
 
     def _names_may_change(self) -> None:
         """Switches told their ports: names in the topology file may have numbers now, or others."""
-        if any(isinstance(end.port, str) for end in _ends(self._declared)):
+        if names_ports(self._declared):
             self._declare(self.intent.policy, self.computed.allocation)
 
     def _merge(self) -> None:
         self._revision = self._revisions()
         self._merged_hosts = self._discovery.hosts_revision
-        merged = self._without_unready(merge(self._declared, self._discovery.observed()))
+        merged = self._network(self._declared)
         self.notices += [problem for problem in merged.problems if problem not in self._merged.problems]
         self.notices += said_of(self._merged.links, merged.links)
         self._merged = merged
@@ -480,11 +499,3 @@ class Conductor:
 
     def _do(self, effects: Iterable[Effect]) -> None:
         self.notices += carry_out(effects, self._conversations)
-
-
-def _ends(topology: Topology) -> Iterator[End]:
-    """Every switch port the topology names."""
-    for link in topology.links:
-        yield from (link.a, link.b)
-    for host in topology.hosts.values():
-        yield from host.attach.values()

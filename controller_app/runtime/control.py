@@ -12,9 +12,10 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextvars import copy_context
 from typing import TypeVar
 
 from controller_app.discovery.ports import Port
@@ -22,10 +23,12 @@ from controller_app.model.position import PolicyError
 from controller_app.model.topology import Topology
 from controller_app.openflow import decode
 from controller_app.policy.topology_file import load_topologies
+from controller_app.runtime import changing
 from controller_app.runtime.conductor import Conductor
-from controller_app.runtime.intent import at_start, build, read_files
+from controller_app.runtime.events import Events, Upload, uploading
+from controller_app.runtime.intent import Intent, at_start, build, read_files
 from controller_app.settings import Settings
-from controller_app.store.interface import Store, StoreError
+from controller_app.store.interface import Store, StoredPolicy, StoreError
 from controller_app.store.memory import MemoryStore
 from controller_app.store.sqlite import SqliteStore
 
@@ -36,6 +39,7 @@ LATE = 4 * TICK  # between two ticks: whatever else there was to do, answers of 
 # Events that may wait until frames that hosts send are no longer queued: a flood of them must cost neither all memory
 # nor the time in which switches are answered. What a host needs it sends again.
 MAX_WAITING = 2048
+REREAD = "read the files again"  # what a revision made of that says
 ANSWER_TIME = 60.0  # seconds a request waits for the control thread at most
 T = TypeVar("T")
 _PACKET_IN = bytes((decode.PACKET_IN,))
@@ -60,6 +64,7 @@ class Runtime:
         try:
             stored = store.policies()
             intent = build(at_start(stored, files))
+            before = intent if dict(intent.stored) == stored else _kept(stored)
             self._conductor = Conductor(
                 declared,
                 intent,
@@ -76,11 +81,10 @@ class Runtime:
             standing = self._conductor.computed.compiled.unmet  # with hosts of earlier runs: no reason not to start
             for warning in intent.check(self._conductor.topology, not settings.topology, standing):
                 LOG.warning("%s", warning)
-            if dict(intent.stored) != stored:
-                store.save(intent.stored, "start", time.time())
+            changing.start(self._conductor, before, time.time())
             from controller_app.api.server import ApiServer  # which itself speaks of a runtime
 
-            self._api = ApiServer(self, settings.api_address, settings.api_token)
+            self._api = ApiServer(self, settings)
         except BaseException:
             store.close()
             raise
@@ -92,6 +96,11 @@ class Runtime:
         self.changing = threading.Lock()  # whoever is about to change what is wanted: two at once would only wait
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+
+    @property
+    def events(self) -> Events:
+        """What happens, for whoever reads along."""
+        return self._conductor.events
 
     @property
     def api_address(self) -> tuple[str, int]:
@@ -146,11 +155,12 @@ class Runtime:
         Raises Busy when the control thread does not come round to it.
         """
         future: Future[T] = Future()
+        context = copy_context()  # what the conductor does for a request is told as that request's
 
         def run() -> None:
             if future.set_running_or_notify_cancel():
                 try:
-                    future.set_result(action(self._conductor))
+                    future.set_result(context.run(action, self._conductor))
                 except Exception as error:  # belongs to who asked, whatever it is
                     future.set_exception(error)
 
@@ -175,20 +185,25 @@ class Runtime:
         return []
 
     def reload(self) -> None:
-        """Read the files again (SIGHUP). What cannot be used is said in the log and changes nothing."""
-        self._queue.put(self._reload)
-
-    def _reload(self) -> None:
-        conductor = self._conductor
+        """Read the files again (SIGHUP), and make what is in them count. What cannot be used is said in the log with
+        its place, and changes nothing. Takes as long as a change takes."""
+        self._api.reload()
+        settings = self._settings
         try:
-            settings = self._settings
             declared = load_topologies(settings.topology) if settings.topology else Topology()
-            intent = build(at_start(conductor.intent.stored, read_files(settings.policy)))
-            for warning in conductor.redeclare(declared, intent, time.time()):
-                LOG.warning("%s", warning)
-            LOG.info("the files were read again")
+            files = read_files(settings.policy)
+            wish = changing.Wish(lambda intent: intent.with_files(files), REREAD, "signal", declared)
+            with uploading(Upload(wish.who)):
+                made = changing.make(self, wish)
         except PolicyError as error:
             LOG.error("the files cannot be used, everything stays as it is:\n%s", error)
+        except (StoreError, changing.Queued, Busy) as error:
+            LOG.error("the files were not read again: %s", error)
+        else:
+            for warning in made.change.warnings:
+                LOG.warning("%s", warning)
+            now = "" if made.revision is None else f"; revision {made.revision.number} is in force"
+            LOG.info("the files were read again%s", now)
 
     # -- inside --------------------------------------------------------------------------------------------
 
@@ -220,6 +235,14 @@ class Runtime:
         if self._dropped != self._dropped_said and self._queue.qsize() < MAX_WAITING // 2:  # said once a flood
             LOG.warning("%d frames of hosts were dropped: too many at once", self._dropped - self._dropped_said)
             self._dropped_said = self._dropped
+
+
+def _kept(stored: Mapping[str, StoredPolicy]) -> Intent | None:
+    """What was applied last, as it was; None where that is no policy any more, which files may have mended."""
+    try:
+        return build(stored)
+    except PolicyError:
+        return None
 
 
 _ACTIVE: list[Runtime] = []

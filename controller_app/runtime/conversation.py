@@ -5,8 +5,8 @@ Knows message bytes but no sockets: `send` is given, what the switch says is han
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from controller_app.model.flow import CONTROLLER, Action, Flow, FlowKey, Group, MeterConfig, Output, SwitchState
 from controller_app.openflow import decode, encode
@@ -24,12 +24,24 @@ from controller_app.reconcile.changes import (
     PutMeter,
     Stage,
 )
+from controller_app.runtime.capabilities import Capabilities
 from controller_app.runtime.flow_questions import FlowQuestions
 from controller_app.runtime.probing import Facts, Probe
 from controller_app.runtime.refused import Refused, reason
+from controller_app.runtime.trying import Trying
 
 THROUGH_PIPELINE = Output(0xFFFF_FFF9)  # OFPP_TABLE: a packet-out that is treated as if it came in
+MOST_FOREIGN = 10_000  # flows of others that are kept, and groups
 _FIRST_XID = 0xC500_0000  # far from where other applications count, so that answers are told apart
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """What a switch holds that is not ours, as the last audit found it. more: how many flows beyond MOST_FOREIGN."""
+
+    flows: tuple[Flow | decode.UnknownFlow, ...] = ()
+    groups: Mapping[int, Group] = field(default_factory=dict)
+    more: int = 0
 
 
 class Conversation:
@@ -40,10 +52,12 @@ class Conversation:
         self.sync = rec.SwitchSync(edge_tables=edge_tables)
         self.notices: list[str] = []
         self.foreign_flows = 0
+        self.foreign = Foreign()
         self.sent_changes = 0  # rules sent since the start
         self.refused = Refused()
         self.questions = FlowQuestions(self._next_xid)
         self._probe = Probe(self._next_xid)
+        self._trying = Trying(self._next_xid)
         self._send: Callable[[bytes], None] | None = None
         self._xid = _FIRST_XID
         self._audit: _Audit | None = None
@@ -61,6 +75,17 @@ class Conversation:
         """What the switch told and showed of itself when it last connected."""
         return self._probe.facts
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the switch was found to be able to do, since it connected."""
+        return self._trying.found
+
+    def ask_tables(self) -> bool:
+        """Ask how many flows its tables take, once while it is connected; answers whether it was asked now."""
+        question = self._trying.tables() if self.connected else b""
+        self.transmit(question)
+        return bool(question)
+
     # -- events --------------------------------------------------------------------------------------------
 
     def connect(self, send: Callable[[bytes], None], now: float) -> None:
@@ -68,7 +93,8 @@ class Conversation:
         self._send, self._fresh = send, True
         self._audit = self._change = None
         self._probe = Probe(self._next_xid, self._probe.facts)
-        self.transmit(self._probe.start())
+        self._trying = Trying(self._next_xid)
+        self.transmit(self._probe.start() + self._trying.start())
         self._step(rec.Connected(), now)
 
     def disconnect(self, now: float) -> None:
@@ -85,6 +111,8 @@ class Conversation:
     def tick(self, now: float) -> None:
         """Time went by."""
         self._probe.tick(now)
+        if self.connected:
+            self.transmit(self._trying.tick(now))
         self._step(rec.Tick(), now)
         if self.connected and self.sync.in_sync and self.sync.wanted is not None and not self._probe.tried:
             self.transmit(self._probe.try_hash(self.sync.wanted.groups.values(), now))
@@ -93,7 +121,10 @@ class Conversation:
         """An answer of the switch: multipart, barrier, bundle or error. Those to others are passed over."""
         try:
             kind, xid = decode.header(raw).kind, decode.header(raw).xid
-            if self._probe.told(raw, xid) or self.questions.told(raw, xid):
+            if self._probe.told(raw, xid):
+                self._trying.described(self.facts.hardware, self.facts.version)
+                return
+            if self._trying.told(raw, xid) or self.questions.told(raw, xid):
                 return
             if kind == decode.ERROR:
                 self._error(decode.error_message(raw), now)
@@ -112,7 +143,7 @@ class Conversation:
 
     def packet(self, packet: decode.PacketIn) -> bool:
         """A frame came up; answers whether it was only an answer to a question of the conversation's own."""
-        return self._probe.packet(packet)
+        return self._probe.packet(packet) or self._trying.packet(packet)
 
     # -- packets -------------------------------------------------------------------------------------------
 
@@ -196,6 +227,7 @@ class Conversation:
     def _found(self, audit: _Audit, now: float) -> None:
         self._audit = None
         self.foreign_flows = audit.foreign_flows
+        self.foreign = audit.others(self.foreign)
         self.refused.audited(audit.counted)
         self._emptied = self._fresh and self._had_rules and not audit.flows
         self._fresh, self._had_rules = False, bool(audit.flows)
@@ -224,6 +256,8 @@ class _Audit:
         self.meters: dict[int, MeterConfig] = {}
         self.foreign: set[FlowKey] = set()
         self.foreign_flows = 0
+        self.foreign_held: list[Flow | decode.UnknownFlow] = []
+        self.foreign_groups: dict[int, Group] = {}
         self.counted: list[tuple[Flow, int]] = []  # flows of ours that refuse frames, with their counters
         self._open = {flows_xid, groups_xid, meters_xid}
 
@@ -247,6 +281,8 @@ class _Audit:
                     # One without words here is an earlier version's: unlike anything wanted, so it goes.
                     known = group if isinstance(group, Group) else Group(group.id, "all", ())
                     self.groups[known.id] = known
+                elif isinstance(group, Group) and len(self.foreign_groups) < MOST_FOREIGN:
+                    self.foreign_groups[group.id] = group
         return self.close(xid) if not decode.more_follows(raw) else False
 
     def close(self, xid: int) -> bool:
@@ -262,8 +298,15 @@ class _Audit:
                 self.flows[key] = known
             return
         self.foreign_flows += 1
+        if len(self.foreign_held) < MOST_FOREIGN:
+            self.foreign_held.append(flow)
         if key is not None:
             self.foreign.add(key)
+
+    def others(self, before: Foreign) -> Foreign:
+        """What is not ours; the very same value where that is as it was."""
+        found = Foreign(tuple(self.foreign_held), self.foreign_groups, self.foreign_flows - len(self.foreign_held))
+        return before if found == before else found
 
     def state(self) -> SwitchState:
         """What is ours."""

@@ -98,3 +98,10 @@ def _without(host: Host, arms: Collection[Host]) -> Host:
         ips=tuple(ip for ip in (*host.ips, *host.out_ips) if ip not in ips),
         mac=next((mac for mac in (host.mac, host.out_mac) if mac not in macs), None),
     )
+
+
+def names_ports(topology: Topology) -> bool:
+    """Does it name ports by the names that switches give them?"""
+    ends = [end for link in topology.links for end in (link.a, link.b)]
+    ends += [end for host in topology.hosts.values() for end in host.attach.values()]
+    return any(isinstance(end.port, str) for end in ends)

@@ -60,6 +60,20 @@ class Intent:
             return build({**self.stored, name: replace(before, text=None)})
         return build({other: policy for other, policy in self.stored.items() if other != name})
 
+    def with_files(self, files: Mapping[str, StoredPolicy]) -> Intent:
+        """With what files say, where they changed since they were read last. Raises PolicyError when all together make
+        no policy."""
+        stored = at_start(self.stored, files)
+        return self if stored == dict(self.stored) else build(stored)
+
+    def with_only(self, texts: Mapping[str, str]) -> Intent:
+        """Exactly these policies, by name. Files of others do not bring them back until they change. Raises
+        PolicyError when all together make no policy."""
+        stored = {name: replace(policy, text=texts.get(name)) for name, policy in self.stored.items()}
+        for name, text in texts.items():
+            stored.setdefault(name, StoredPolicy(name, text))
+        return build({name: policy for name, policy in stored.items() if policy.text is not None or policy.file})
+
     def check(
         self, topology: Topology, discovering: bool, standing: Collection[Diagnostic] = ()
     ) -> tuple[Diagnostic, ...]:

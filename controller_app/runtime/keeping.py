@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Unpack
 
 from controller_app.discovery.discovery import Discovery
 from controller_app.discovery.hosts import FoundHost
 from controller_app.health.drains import Drains
 from controller_app.model.allocation import Allocation
-from controller_app.store.interface import Store, StoreError
+from controller_app.store.interface import Kept, Store, StoredPolicy, StoreError
 
 LOG = logging.getLogger(__name__)
 
@@ -23,7 +26,7 @@ class Keeping:
         self._allocation: Allocation | None = None  # as it was written
         self._hosts = 0  # revision of the hosts, as they were written
         self._due = 0.0
-        self._problem: str | None = None
+        self.problem: str | None = None  # why nothing can be kept, as long as that is so
 
     def hosts(self) -> list[FoundHost]:
         """The hosts of an earlier run; what cannot be read is learned again."""
@@ -40,18 +43,33 @@ class Keeping:
         if now < self._due:
             return
         self._due = now + INTERVAL
-        try:
+        with suppress(StoreError):  # said already
             self.save(allocation, discovery, drains)
-            self._problem = None
-        except StoreError as error:
-            if str(error) != self._problem:
-                LOG.error("what was learned is not kept: %s", error)
-            self._problem = str(error)
+
+    def revision(self, policies: Mapping[str, StoredPolicy], what: str, at: float, **kept: Unpack[Kept]) -> int:
+        """Keep policies as a revision; answers the number of the newest. StoreError when that fails."""
+        with self._said():
+            return self._store.save(policies, what, at, **kept)
 
     def save(self, allocation: Allocation, discovery: Discovery, drains: Drains) -> None:
         """Write what changed. StoreError when that fails; it is then still to be written."""
-        if allocation is not self._allocation:
-            if allocation != self._allocation:
+        with self._said():
+            self._save(allocation, discovery, drains)
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        """That something cannot be kept is said once, and that it can be again."""
+        try:
+            yield
+        except StoreError as error:
+            if str(error) != self.problem:
+                LOG.error("nothing can be kept, so nothing can be changed; what runs goes on: %s", error)
+            self.problem = str(error)
+            raise
+
+    def _save(self, allocation: Allocation, discovery: Discovery, drains: Drains) -> None:
+        if allocation is not self._allocation or self.problem is not None:
+            if allocation != self._allocation or self.problem is not None:
                 self._store.save_allocation(allocation)
             self._allocation = allocation
         if discovery.hosts_revision != self._hosts:
@@ -60,3 +78,6 @@ class Keeping:
         if drains.unsaved:
             self._store.save_drains(drains.stored())
             drains.unsaved = False
+        if self.problem is not None:
+            LOG.warning("what changes is kept again")
+            self.problem = None

@@ -71,6 +71,11 @@ class ServiceStats:
         """Everyone's sums."""
         return self._usage.all()
 
+    def open_connections(self) -> dict[tuple[str, str, str], int | None]:
+        """How many connections every provider was left with when its flows were read last; None where that is not
+        known."""
+        return {(each.tenant, each.service, each.endpoint): used.left for each, used in self._usage.all().items()}
+
     def tick(self, now: float, conversations: Mapping[int, Conversation], computed: Computed) -> None:
         """Time went by: ask whom it is time to ask."""
         self.now = now

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Unpack
 
 from controller_app.model.allocation import Allocation
-from controller_app.store.interface import Revision, StoredPolicy
+from controller_app.store.interface import KEPT, Kept, Outcome, Revision, StoredPolicy, changed, texts_of
 
 
 class MemoryStore:
@@ -14,7 +15,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._policies: dict[str, StoredPolicy] = {}
-        self._revisions: list[Revision] = []
+        self._revisions: dict[int, tuple[Revision, dict[str, str]]] = {}  # the oldest first; texts are shared
         self._allocation = Allocation()
         self._hosts: list[dict[str, Any]] = []
         self._drains: dict[str, float] = {}
@@ -22,13 +23,34 @@ class MemoryStore:
     def policies(self) -> dict[str, StoredPolicy]:
         return dict(self._policies)
 
-    def save(self, policies: Mapping[str, StoredPolicy], what: str, at: float) -> int:
+    def save(self, policies: Mapping[str, StoredPolicy], what: str, at: float, **kept: Unpack[Kept]) -> int:
+        newest = max(self._revisions, default=0)
+        texts = texts_of(policies)
+        names = changed(texts_of(self._policies), texts)
         self._policies = dict(policies)
-        self._revisions.insert(0, Revision(len(self._revisions) + 1, at, what))
-        return self._revisions[0].number
+        if newest and not names:
+            return newest
+        if newest and self._revisions[newest][0].state != "confirmed":
+            self.outcome(newest, "superseded", self._revisions[newest][0].waiting)
+        made = Revision(newest + 1, at, what, policies=names, **kept)
+        self._revisions[made.number] = made, texts
+        while len(self._revisions) > KEPT:
+            del self._revisions[min(self._revisions)]
+        return made.number
 
-    def revisions(self) -> list[Revision]:
-        return list(self._revisions)
+    def outcome(self, number: int, state: Outcome, waiting: Sequence[str] = ()) -> None:
+        if number in self._revisions:
+            revision, texts = self._revisions[number]
+            self._revisions[number] = replace(revision, state=state, waiting=tuple(waiting)), texts
+
+    def revisions(self, most: int = KEPT) -> list[Revision]:
+        return [revision for revision, _ in reversed(self._revisions.values())][:most]
+
+    def revision(self, number: int) -> Revision | None:
+        return self._revisions[number][0] if number in self._revisions else None
+
+    def texts(self, number: int) -> dict[str, str]:
+        return dict(self._revisions[number][1]) if number in self._revisions else {}
 
     def allocation(self) -> Allocation:
         return self._allocation

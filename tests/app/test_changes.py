@@ -13,6 +13,7 @@ from test_conductor import POLICY, Bench
 from controller_app.api import changes
 from controller_app.api.problems import Refused
 from controller_app.discovery.ports import Port
+from controller_app.runtime import changing
 from controller_app.runtime.conductor import Conductor
 from controller_app.runtime.intent import Intent
 
@@ -25,6 +26,7 @@ class Unquiet:
     def __init__(self, quiet: bool = False) -> None:
         self.bench, self.quiet, self.up = Bench(), quiet, True
         self.changing = threading.Lock()
+        self.events = self.bench.conductor.events
         self.calls = 0
 
     def call(self, action: Callable[[Conductor], Any]) -> Any:
@@ -64,7 +66,7 @@ def test_a_dry_run_of_what_is_wanted_waits_for_nobody() -> None:
 
 
 def test_one_change_is_made_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "LONGEST_QUEUE", 0.05)
+    monkeypatch.setattr(changing, "LONGEST_QUEUE", 0.05)
     runtime = Unquiet(quiet=True)
     with runtime.changing, pytest.raises(Refused) as refused:
         changes.change(runtime, partial(put, OTHER), "put test", False)  # type: ignore[arg-type]

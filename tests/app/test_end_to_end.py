@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -10,8 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import bed
 import dummy_ovs as dummy
@@ -20,6 +23,7 @@ import pytest
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
+from controller_app.cli import chainctl
 from controller_app.policy.policy_file import parse_policy
 from controller_app.policy.topology_file import parse_topology
 
@@ -69,7 +73,14 @@ class Controller:
         raise AssertionError(self.log.read_text())
 
     def ctl(self, *argv: str, code: int = 0) -> Any:
-        """chainctl's JSON answer."""
+        """chainctl's JSON answer. It runs in this process: to start one takes longer than all that it does."""
+        said, complained = io.StringIO(), io.StringIO()
+        with mock.patch.dict(os.environ, CHAINCTL_URL=self.url), redirect_stdout(said), redirect_stderr(complained):
+            done = chainctl.run([*argv, "-o", "json"])
+        return self._answer(done, said.getvalue(), complained.getvalue(), code)
+
+    def ctl_process(self, *argv: str, code: int = 0) -> Any:
+        """The same by a process of its own."""
         done = subprocess.run(
             [sys.executable, "-m", "controller_app.cli.chainctl", *argv, "-o", "json"],
             capture_output=True,
@@ -77,13 +88,18 @@ class Controller:
             cwd=examples.ROOT,
             env={**os.environ, "CHAINCTL_URL": self.url},
         )
-        assert done.returncode == code, done.stderr
-        return json.loads(done.stdout) if done.stdout else done.stderr
+        return self._answer(done.returncode, done.stdout, done.stderr, code)
+
+    @staticmethod
+    def _answer(done: int, said: str, complained: str, code: int) -> Any:
+        assert done == code, complained
+        return json.loads(said) if said else complained
 
     def wait_in_sync(self) -> None:
         deadline = time.monotonic() + 20
         while not all(s["in_sync"] for s in self.ctl("get", "switches")["switches"]):
             assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
 
 
 @pytest.fixture
@@ -143,12 +159,12 @@ def test_plan_apply_delete_and_restart(
     lab: tuple[bed.Bed, Controller], dummy_ovs: dummy.DummyOvs, tmp_path: Path
 ) -> None:
     _, controller = lab
-    assert controller.ctl("plan", str(controller.policy))["changes"] == {}
+    assert controller.ctl_process("plan", str(controller.policy))["changes"] == {}
     without = tmp_path / "without.yaml"
     without.write_text(
         POLICY.replace("traffic: [tcp/8080], then: {chain: inspect}", "traffic: [tcp/8080], then: allow")
     )
-    plan = controller.ctl("plan", str(without), "--name", "campus", code=2)
+    plan = controller.ctl_process("plan", str(without), "--name", "campus", code=2)
     assert plan["changes"]
     assert plan["verification"]["ok"]
     assert plan["affected"]["chains"] == ["inspect"]
@@ -183,6 +199,7 @@ def test_switches_tell_of_themselves_and_captures_are_read_by_name(
         if all(switches[name]["symmetric"] is not None for name in ("s1", "s3", "s4")):
             break
         assert time.monotonic() < deadline, controller.log.read_text()
+        time.sleep(0.05)
     assert {s["version"] for s in switches.values()} == {version}
     assert switches["s1"]["hash"] == "dp_hash, the same in both directions"
     assert all(s["meters"] for s in switches.values())

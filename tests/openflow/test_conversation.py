@@ -53,7 +53,7 @@ class Line:
         """The same in words, but for the questions of its own; the last barrier's xid is kept."""
         words = []
         for message in self.take():
-            if message[1] == decode.GROUP_MOD:
+            if message[1] in (decode.GROUP_MOD, 13):  # 13: frames that try what the switch can do
                 continue
             if message[1] == 20:
                 self.barrier = message[4:8]

@@ -22,10 +22,11 @@ from os_ken.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_c
 from os_ken.lib import hub
 from test_wire import flow_reply, group_reply
 
-from controller_app.model.flow import Bucket, Clone, Flow, Group, Output, SetField, match
+from controller_app.model.flow import CONTROLLER, Bucket, Clone, Flow, Group, Output, SetField, match
 from controller_app.openflow import decode, encode, osken_fixes
 from controller_app.openflow.connection import Limits
 from controller_app.openflow.listener import Listener, ListenError
+from controller_app.openflow.trial import TRIAL_MARK
 
 ECHO = 0.25
 HANDSHAKE = 0.6
@@ -325,6 +326,21 @@ def test_packets_of_our_flows_come_to_us_alone(controller: Controller) -> None:
         for app in (controller.ours, controller.theirs):
             heard = app.told.get(timeout=5)
             assert heard.cookie == 0x17 and heard.match["in_port"] == 7
+
+
+def test_frames_that_try_what_a_switch_can_come_back_to_us_alone(controller: Controller) -> None:
+    """Another app would learn an address that nobody has, and let the switch send the frame everywhere."""
+    def packet_in(port: int, data: bytes) -> bytes:
+        return message(10, 0, struct.pack("!IHBBQ", encode.ANY, len(data), 1, 0, 2**64 - 1)
+                       + encode.encode_match(match(in_port=port)) + bytes(2) + data)
+
+    ours, a_hosts = packet_in(CONTROLLER, bytes(60) + TRIAL_MARK), packet_in(7, bytes(60) + TRIAL_MARK)
+    with controller.switch(1) as switch:
+        controller.ours.until(MAIN_DISPATCHER)
+        switch.send(ours, a_hosts)
+        assert bytes(controller.ours.told.get(timeout=5).buf) == ours
+        for app in (controller.ours, controller.theirs):
+            assert app.told.get(timeout=5).match["in_port"] == 7
 
 
 def test_the_end_of_our_flows_is_told_to_us_alone(controller: Controller) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from policies_by_example import SERVING, SMALLEST, STEERING, WHOLE
 from test_by_edges import REQUIRING
-from test_policy_file import SERVING, SMALLEST, STEERING, WHOLE
 from test_topology_file import GOOD
 
 from controller_app.model.policy import Policy
