@@ -33,7 +33,8 @@ AT_ONCE = 500  # groups in one call of ovs-ofctl
 EDGES_OF = 4  # k of the fat-tree on which messages are counted edge by edge
 
 Changed = tuple[str, Policy, Topology]  # how it is called, and what is compiled then
-ONLY_SHARES = ("weight", "draining", "serving again")  # who is a provider stays, so only shares move
+# whose connections go on stays, so only shares move
+ONLY_SHARES = ("weight", "draining", "serving again", "label gone", "label set")
 
 
 def changes(policy: Policy, topology: Topology, service: int) -> Iterator[Changed]:
