@@ -193,13 +193,15 @@ def kept_plan(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 def start(conductor: Conductor, stored: Intent | None, wall: float) -> None:
     """Keep what a controller starts with, where files changed it since it was kept last. stored: what was kept; None
-    where that is no policy any more. The plan is against that on the network as it is now."""
+    where that is no policy any more. The plan is against that on the network as it is now; there is none where nothing
+    was kept, or that does not fit any more."""
     intent, computed = conductor.intent, conductor.computed
     if stored is not None and dict(stored.stored) == dict(intent.stored):
         return
     plan = None
     try:
-        if stored is not None:
+        if stored is not None and stored.names:
+            stored.check(conductor.topology, True)
             before = conductor.compute(stored.policy, conductor.store.allocation())
             plan = kept_plan(conductor.plan(computed, before).to_json())
     except PolicyError:

@@ -301,3 +301,23 @@ def test_a_revision_outlives_its_controller(kept: Api, tmp_path: Path) -> None:
     assert store.policies()["campus"].text == edited(3)
     assert store.revisions(1)[0].number == 2
     store.close()
+
+
+def test_nothing_kept_is_no_plan_whatever_the_network(tmp_path: Path) -> None:
+    """Two hosts may have one address because a policy puts them into two tenants: without that policy nothing fits."""
+    hosts = "version: 1\nswitches: {s1: {dpid: 1}}\nhosts:\n" + "".join(
+        f"  {name}: {{attach: s1:{port}, ip: 10.0.0.1, mac: 02:00:00:00:00:0{port}}}\n"
+        for port, name in enumerate("ab", 1))
+    apart = "version: 1\ntenant: {0}\nnetworks: {{n: {{subnet: 10.0.0.0/24}}}}\n"
+    apart += "endpoints: {{e: {{host: {0}, network: n}}}}\n"
+    for name in "ab":
+        (tmp_path / f"{name}.yaml").write_text(apart.format(name))
+    both = tuple(str(tmp_path / f"{name}.yaml") for name in "ab")
+    settings = replace(files(tmp_path, None), policy=both, state=str(tmp_path / "state"))
+    (tmp_path / "network.yaml").write_text(hosts)
+    for start in range(2):
+        runtime = Runtime(settings)
+        runtime.start()
+        (kept,) = Api(runtime).get("/revisions")["revisions"]
+        assert (kept["number"], kept["plan"]) == (1, None), start
+        runtime.close()
