@@ -21,7 +21,7 @@ from controller_app.model.topology import Host, Topology
 
 STATES = ("serving", "draining", "leaving", "unready", "down", "unusable")
 
-LEAVING = "the selector does not match it any more: it keeps its connections until they are over"
+LEAVING = "the selector does not match it any more: it keeps its TCP connections until they are over"
 
 
 class ProviderState(NamedTuple):

@@ -375,7 +375,7 @@ def affine(rules: Rules, service: ServiceView, slots: tuple[str, ...]) -> None:
 
 def forget_providers(rules: Rules, service: ServiceView) -> None:
     """At an edge, for connections that remember him: who is no provider of a service any more is not taken again, and
-    who is elsewhere by now is taken there."""
+    who is elsewhere by now is taken there. Who is leaving keeps TCP connections; all else goes to others at once."""
     owner, asked = f"services/{service.key}", labels.bits(SERVICE, service.id)
     for waypoint in (*service.left, *service.moved):
         remembered = both(labels.bits(labels.CHOSEN_VALID, 1), labels.bits(labels.CHOSEN_EXIT, waypoint))
@@ -385,3 +385,8 @@ def forget_providers(rules: Rules, service: ServiceView) -> None:
             there = put(labels.EXIT, now), put(labels.WAYPOINT, now), put(SERVICE, 0)
         then = "pinned-path" if there else "left-behind"
         rules.add("pinned-provider", "exact", owner, there, then, reg3=asked, ct_label=remembered)
+    udp = any(port.protocol == "udp" for port in service.service.ports)
+    for waypoint, version in product(service.leaving, {ip.version for ip in service.ips} if udp else ()):
+        remembered = both(labels.bits(labels.CHOSEN_VALID, 1), labels.bits(labels.CHOSEN_EXIT, waypoint))
+        kind: Fields = {"eth_type": IP if version == 4 else IPV6, "ip_proto": protocol_number("udp", version)}
+        rules.add("pinned-provider", "exact", owner, (), "left-behind", reg3=asked, ct_label=remembered, **kind)

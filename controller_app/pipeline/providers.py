@@ -19,8 +19,8 @@ _LEVELS = ("switch", "rack", "zone")
 
 class Source(NamedTuple):
     """What a service's view is made from. matched: whom its selector matches; leaving: whom it does not match any more,
-    of those that provided it, with connections that go on; out: names of those that are out, and why they are does not
-    matter; near: what tells who is near whom, where the service prefers the near."""
+    of those that provided it, with TCP connections that go on; out: names of those that are out, for whatever reason;
+    near: what tells who is near whom, where the service prefers the near."""
 
     service: Service
     matched: tuple[Endpoint, ...]
@@ -72,7 +72,8 @@ class Made:
         left = tuple(waypoint for waypoint in gone if every[waypoint] not in at)
         moved = {waypoint: at[every[waypoint]] for waypoint in gone if every[waypoint] in at}
         service, ips = source.service, source.ips
-        self.view = ServiceView(key, source.number, tenant, service, ips, providers, table, near, left, moved)
+        going = tuple(sorted(providers[name].waypoint for name in self.leaving))
+        self.view = ServiceView(key, source.number, tenant, service, ips, providers, table, near, left, moved, going)
 
     def fits(self, source: Source, previous: Allocation) -> bool:
         """Whether it would be made again just so."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from controller_app.balancing.membership import Membership
 from controller_app.model.allocation import Allocation
-from controller_app.model.policy import Policy
+from controller_app.model.policy import Endpoint, Policy
 from controller_app.model.topology import Switch, Topology
 from controller_app.pipeline.ids import Numbers
 from controller_app.pipeline.memory import Memory
@@ -142,8 +142,10 @@ class Book:
         tenant_name, _, name = key.partition("/")
         tenant = self._tenants[tenant_name]
         matched = known.members[tenant_name].of(name)
-        gone = leaving(matched, tenant.endpoints, previous.providers.get(key, {}))
         service = tenant.services[name]
+        gone: tuple[Endpoint, ...] = ()
+        if any(port.protocol == "tcp" for port in service.ports):  # nothing else has an end that could be waited for
+            gone = leaving(matched, tenant.endpoints, previous.providers.get(key, {}))
         source = Source(
             service,
             matched,

@@ -177,7 +177,8 @@ class ShelfRules:
             parts.append(part(("choice", asked, place), chosen, self._choice, asked, *chosen))
         for key in dict.fromkeys(asked.service for asked in choices):
             service = views[key]
-            parts.append(part(("left", key), (service.id, service.left, service.moved), self._left, service))
+            remembered = service.id, service.left, service.moved, service.leaving
+            parts.append(part(("left", key), remembered, self._left, service))
 
     def _choice(self, asked: Asked, *chosen: Any) -> Rules:
         rules = Rules(f"every switch that offers {asked.name}", self._objects)

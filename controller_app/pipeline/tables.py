@@ -231,8 +231,8 @@ TABLES: tuple[Table, ...] = (
     _table(
         "pinned-provider",
         130,
-        "A remembered provider is taken again, unless it does not serve any more.",
-        {"reg3", "ct_label"},
+        "A remembered provider is taken again, unless it does not serve any more, or only the TCP connections it has.",
+        {"reg3", "ct_label", "eth_type", "ip_proto"},
         {"eth_dst", "reg3", "reg7"},
         "pinned-path left-behind affine choose",
     ),

@@ -167,7 +167,7 @@ class ServiceView:
     """A service with its addresses and its providers, by endpoint name: all whose connections are kept. `slots` are
     256 endpoint names; `near` are the slots of switches that prefer other ones. `left` are the waypoints of hosts that
     are no providers any more, of which connections may still be remembered; `moved` those of providers that are
-    elsewhere by now, with where that is."""
+    elsewhere by now, with where that is; `leaving` those of providers that keep their TCP connections alone."""
 
     key: str
     id: int
@@ -179,6 +179,7 @@ class ServiceView:
     near: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left: tuple[int, ...] = ()
     moved: Mapping[int, int] = field(default_factory=dict)
+    leaving: tuple[int, ...] = ()
 
     @property
     def affine(self) -> bool:

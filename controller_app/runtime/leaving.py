@@ -1,15 +1,14 @@
-"""Until when providers are kept that no selector matches any more: until the switches say that their connections are
-over."""
+"""Until when providers are kept that no selector matches any more: until the switches say that their TCP connections
+are over. (Nothing else is kept for them.)"""
 
 from __future__ import annotations
 
-from controller_app.balancing.usage import Provider, Used
+from controller_app.balancing.usage import Provider
 from controller_app.health.targets import provider_name
 from controller_app.runtime.computed import Computed
 from controller_app.runtime.service_stats import ServiceStats
 
 SHORTEST = 15.0  # seconds that they are kept in any case: switches tell every few seconds what they counted
-QUIET = 60.0  # seconds without packets after which what has no end is taken to be over, UDP above all
 
 
 class Leaving:
@@ -29,22 +28,13 @@ class Leaving:
         over = set()
         for key, endpoints in leaving.items():
             tenant, _, service = key.partition("/")
-            ports = computed.policy.tenants[tenant].services[service].ports
-            by_tcp = any(port.protocol == "tcp" for port in ports)
-            by_others = any(port.protocol != "tcp" for port in ports)
             for endpoint in endpoints:
                 provider = Provider(tenant, service, endpoint)
                 since[provider] = began = self._since.get(provider, now)
-                if now - began >= SHORTEST and _is_over(stats.of(provider), by_tcp, by_others, now, began):
+                if now - began >= SHORTEST and stats.of(provider).left == 0:  # None: no switch told yet
                     over.add(provider_name(*provider))
         self._since = since
         if over == self.over:
             return False
         self.over = frozenset(over)
         return True
-
-
-def _is_over(used: Used, by_tcp: bool, by_others: bool, now: float, began: float) -> bool:
-    if by_tcp and used.left != 0:  # None: no switch told yet
-        return False
-    return not by_others or now - max(began, used.last or began) > QUIET

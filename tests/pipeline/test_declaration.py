@@ -153,6 +153,8 @@ def test_nothing_is_declared_that_no_rule_does() -> None:
     wanted, network = service_examples.policy(), service_examples.network()
     without = replace(network, unready=frozenset({"services/default/app/p2"}))
     states.append(compile(wanted, without, compile(wanted, network)[1])[0])
+    unlabelled = service_examples.with_endpoint(wanted, "p2", labels={})
+    states.append(compile(unlabelled, network, compile(wanted, network)[1])[0])
     for held in (held for state in states for held in state.values()):
         for flow in held.flows.values():
             name = TABLE_NAMES[flow.table]

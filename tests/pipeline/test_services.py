@@ -150,6 +150,37 @@ def test_what_is_remembered_of_who_left_goes_by_what_it_is() -> None:
             assert walk.connections == chosen.connections
 
 
+def test_who_is_not_selected_any_more_keeps_tcp_and_nothing_else() -> None:
+    """Walked: whatever is left of a TCP connection comes to it, also when shares move; datagrams go to others."""
+    wanted = policy()
+    before, made = compile(wanted, network())
+    unlabelled = with_endpoint(wanted, "p2", labels={})
+    leaving, later = compile(unlabelled, network(), made)
+    assert later.providers["default/app"]["p2"] == "p2"
+    assert "p2" not in later.slots["services/default/app"]
+    moved, later = compile(with_endpoint(unlabelled, "p3", weight=9), network(), later)
+    address = ip_address(made.addresses["default/app"][0])
+    asked, datagram = (
+        ip_packet(ip_address("10.0.1.1"), address, protocol, 40_000, port, eth_src=0x02_00_00_00_00_01,
+                  eth_dst=GATEWAY_MAC)
+        for protocol, port in ((TCP, 8080), (UDP, 53))
+    )  # fmt: skip
+    for state in (leaving, moved):
+        for first, next_one, stays in ((asked, changed(asked, tcp_flags=TCP_ACK), True), (datagram, datagram, False)):
+            (chosen,) = (walk for walk in walk_from(Network(network(), before), first, "c1")
+                         if walk.of("delivered")[0].host == "p2")  # fmt: skip
+            for walk in walk_from(Network(network(), state), next_one, "c1", connections=chosen.connections):
+                assert (walk.of("delivered")[0].host == "p2") == stays
+        for walk in walk_from(Network(network(), state), changed(asked, sport=40_001), "c1"):
+            assert walk.of("delivered")[0].host != "p2", "it gets no new ones"
+    over = replace(network(), unready=frozenset({"services/default/app/p2"}))
+    gone, last = compile(unlabelled, over, later)
+    assert "p2" not in last.providers["default/app"]
+    (forgotten,) = [flow for flow in gone["s1"].flows.values() if made.waypoints["host:p2"] == _remembered(flow)]
+    assert forgotten.goto == NUMBER["left-behind"], "of all protocols, by now"
+    assert not any(field.field == "ip_proto" for field in forgotten.match)
+
+
 def test_who_is_elsewhere_is_remembered_there() -> None:
     """Also over further changes, and until it leaves."""
     wanted, moved = policy(), parse_topology(PLACES.replace("p2: {attach: s2:12", "p2: {attach: s3:13"), "places.yaml")
