@@ -220,6 +220,7 @@ def begin(controller: PlainController) -> None:
     controller.do(lambda: adopt(controller, NETWORKS))
     controller.wait(lambda c: not c.computed.topology.unready)
     controller.wait_switches(4)
+    time.sleep(TOLD)  # what Open vSwitch has cached follows its flows a little later
 
 
 def test_connections_that_are_left(dummy_ovs: dummy.DummyOvs) -> None:
