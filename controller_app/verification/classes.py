@@ -165,7 +165,7 @@ def _between(evaluator: Evaluator, tenant: str, extents: tuple[Extent, ...], hos
             key = (covering, answering, kind.network == other.network, around, kind.uplink, other.uplink, kind.mode,
                    other.mode, other.service)
             _, _, pairs = treatments.setdefault(key, (covering, answering, {}))
-            for source, destination in product(group, other_group):
+            for source, destination in _in_turns(group, other_group):
                 if len(pairs) >= EDGE_PAIRS:
                     break
                 if source.host != destination.host:
@@ -189,6 +189,18 @@ def _between(evaluator: Evaluator, tenant: str, extents: tuple[Extent, ...], hos
         sent.add(source.address)
         yield from _packets(evaluator, tenant, applying, source, destination, boundaries)
     yield from _everybody(tenant, hosts, tried, sent)
+
+
+def _in_turns(some: list[Place], others: list[Place]) -> Iterator[tuple[Place, Place]]:
+    """Every pair; each of them soon with one of the others, whichever there are more of."""
+    longer = max(len(some), len(others))
+    for step in range(min(len(some), len(others))):
+        for position in range(longer):
+            turn = position + step
+            if len(some) >= len(others):
+                yield some[position], others[turn % len(others)]
+            else:
+                yield some[turn % len(some)], others[position]
 
 
 def _packets(evaluator: Evaluator, tenant: str, applying: list[Extent], source: Place, destination: Place,

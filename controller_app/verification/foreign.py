@@ -19,10 +19,11 @@ from controller_app.pipeline.cookies import is_ours
 from controller_app.pipeline.ofctl import format_flow
 from controller_app.verification.aimed import aimed_at
 from controller_app.verification.classes import PacketClass, packet_classes
+from controller_app.verification.coverage import Coverage
 from controller_app.verification.verified import Verified
 from controller_app.verification.verify import Checker, Finding
 from controller_app.verification.walk import Fate, Walk, walk_from
-from controller_app.verification.witness import Evidence, Witness
+from controller_app.verification.witness import Witness
 
 NOT_FOLLOWED = Output(0xFFFF_FFFA)  # OFPP_NORMAL: where packets go then is not known
 MOST = 20  # flows of others that are named
@@ -93,22 +94,27 @@ def crossings(
     witness = Witness(None if before is None else before.witness)
     merged = beside(state, held)
     checker = Checker(policy, topology, merged, allocation, witness)
-    known: Mapping[PacketClass, Evidence] = {}
+    known: Mapping[PacketClass, object] = {}
+    coverage = Coverage()
     if before is not None:
-        known = before.still(policy, topology, checker.evaluator, merged)
+        known, coverage = before.still(policy, topology, checker.evaluator, merged)
         checker.network.learn(before.network)
     found: dict[tuple[str, Flow], Crossing] = {}
     usual = tuple(packet_classes(checker.evaluator, topology, checker.network.runs()))
     aimed = aimed_at({name: others.flows for name, others in held.items()}, checker.evaluator.stations, usual)
     for tried in dict.fromkeys((*(each for each in usual if each not in known), *islice(aimed, AIMED))):
-        for finding in (*checker.check(tried), *_let_through(checker, tried)):
+        share = checker.share(tried, coverage)
+        wrong = checker.check(tried, share)
+        for finding in (*wrong, *_let_through(checker, tried)):
             if not _decided(finding):
                 continue
             lost = _only_lost(finding)
             for place in met(finding.walk):
                 if place not in found or (found[place].lost and not lost):
                     found[place] = Crossing(*place, finding, lost)
-        witness.testify()
+        seen = witness.testify()
+        if share is not None and not wrong:
+            coverage.done(share, seen)
         if sum(not crossing.lost for crossing in found.values()) >= MOST:
             break
     return tuple(sorted(found.values(), key=lambda crossing: crossing.lost)[:MOST])

@@ -14,33 +14,56 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from controller_app.model.allocation import SLOTS
 from controller_app.model.flow import Conjunction, Flow, FlowKey, SubField
-from controller_app.verification.packet import Packet
+from controller_app.verification.packet import METADATA, Packet
 
 Values = tuple[int, ...]  # of fields
-_Bits = tuple[tuple[str, int], ...]  # fields and masks
+Bits = tuple[tuple[str, int], ...]  # fields and masks
 PACKET_NAMES = {"ip_ttl": "ttl"}  # a field by the name a packet has it under, where that differs
+# Looked at first, as in the stages of Open vSwitch's classifier: where no flow of a shape has what the packet has in
+# these, its other fields are not looked at.
+_FIRST = METADATA | {"eth_type", "ip_proto", "ip_frag", "arp_op", "icmp_type", "icmpv6_type"}
+
+
+class Found(NamedTuple):
+    """The flow that a look-up found, if any, and what of the packet it looked at. No flow of a priority below `least`
+    can change what it found."""
+
+    flow: Flow | None
+    bits: Bits
+    least: int
 
 
 @dataclass(slots=True)
 class _Shape:
     """All flows of a table that look at the same bits of the same fields."""
 
-    bits: _Bits
+    bits: Bits
     top: int = -1  # highest priority in it
     flows: dict[tuple[int, ...], Flow] = field(default_factory=dict)
+    _first: tuple[Bits, set[tuple[int, ...]]] | None = None
 
     def key(self, packet: Packet) -> tuple[int, ...]:
         return tuple([packet.get(name, 0) & mask for name, mask in self.bits])
+
+    def looks(self, packet: Packet) -> Bits:
+        """What of a packet has to be looked at to know which flow it hits."""
+        if self._first is None:
+            places = [place for place, (name, _) in enumerate(self.bits) if name in _FIRST]
+            self._first = (tuple(self.bits[place] for place in places),
+                           {tuple([key[place] for place in places]) for key in self.flows})
+        bits, some = self._first
+        return self.bits if tuple([packet.get(name, 0) & mask for name, mask in bits]) in some else bits
 
 
 @dataclass(slots=True)
 class _Members:
     """The flows of one shape that are members of conjunctive matches; several may match alike."""
 
-    bits: _Bits
+    bits: Bits
     flows: dict[tuple[int, ...], dict[int, Flow]] = field(default_factory=dict)  # by priority
 
     def of(self, packet: Packet) -> Iterable[Flow]:
@@ -57,8 +80,8 @@ class FlowIndex:
             self._held.setdefault(flow.table, []).append(flow)
         # Made when first looked at: of most tables nothing is asked while little changes.
         self._shapes: dict[int, list[_Shape]] = {}
-        self._conjunctions: dict[int, dict[_Bits, _Members]] = {}
-        self._found: dict[int, tuple[tuple[str, ...], dict[Values, Flow | None]]] = {}  # by table: fields, by values
+        self._conjunctions: dict[int, dict[Bits, _Members]] = {}
+        self._found: dict[int, tuple[tuple[str, ...], dict[Values, Found]]] = {}  # by table: fields, by values
 
     def following(self, changes: Iterable[tuple[FlowKey, Flow | None, Flow | None]]) -> FlowIndex:
         """The index after some changes (see `differences`); of other tables all is taken over."""
@@ -87,22 +110,36 @@ class FlowIndex:
             self._shapes[table] = found
         return found
 
-    def _members(self, table: int) -> dict[_Bits, _Members]:
+    def _members(self, table: int) -> dict[Bits, _Members]:
         """The members of conjunctions in a table."""
         self._table(table)
         return self._conjunctions[table]
 
-    def look_up(self, table: int, packet: Packet) -> tuple[tuple[str, ...], Values, Flow | None]:
-        """`find`, with the fields that flows of the table look at and what the packet has there: what is the same in
-        all of them is found once only."""
+    def look_up(self, table: int, packet: Packet) -> Found:
+        """`find`, and what it looked at. What is the same in all fields that flows of the table look at is found once
+        only."""
         known = self._found.get(table)
         if known is None:
-            known = self._found[table] = self.names(table), {}
+            known = self._found[table] = tuple(name for name, _ in self.bits(table)), {}
         names, found = known
         values = tuple([packet.get(name, 0) for name in names])
         if values not in found:
-            found[values] = self.find(table, packet)
-        return names, values, found[values]
+            flow = self.find(table, packet)
+            found[values] = Found(flow, *self._looked(table, packet, flow))
+        return found[values]
+
+    def _looked(self, table: int, packet: Packet, flow: Flow | None) -> tuple[Bits, int]:
+        """What of a packet was looked at to find a flow, and the least priority that counts."""
+        if self._members(table):
+            return self.bits(table), 0
+        least = -1 if flow is None else flow.priority
+        masks: dict[str, int] = {}
+        for shape in self._table(table):
+            if shape.top < least:
+                break
+            for name, mask in shape.looks(packet):
+                masks[name] = masks.get(name, 0) | mask
+        return tuple(masks.items()), max(0, least)
 
     def find(self, table: int, packet: Packet) -> Flow | None:
         """The flow with the highest priority that matches, or None: a table miss. Where flows of equal
@@ -111,10 +148,15 @@ class FlowIndex:
         members = self._members(table)
         return best if not members else self._conjunctive(table, packet, members, best)
 
-    def names(self, table: int) -> tuple[str, ...]:
-        """The fields of a packet that flows of a table look at."""
+    def bits(self, table: int) -> Bits:
+        """What of a packet the flows of a table look at."""
         shapes: list[_Shape | _Members] = [*self._table(table), *self._members(table).values()]
-        return tuple(dict.fromkeys(name for shape in shapes for name, _ in shape.bits if name != "conj_id"))
+        masks: dict[str, int] = {}
+        for shape in shapes:
+            for name, mask in shape.bits:
+                if name != "conj_id":
+                    masks[name] = masks.get(name, 0) | mask
+        return tuple(masks.items())
 
     def looks_at(self, table: int, part: SubField) -> bool:
         """Whether any flow of a table looks at a part of a field."""
@@ -142,7 +184,7 @@ class FlowIndex:
                     found[slot] = _higher(found[slot], candidate)
         return found
 
-    def _ordinary(self, table: int, packet: Packet, hiding: Mapping[_Bits, _Members] | None = None) -> Flow | None:
+    def _ordinary(self, table: int, packet: Packet, hiding: Mapping[Bits, _Members] | None = None) -> Flow | None:
         """The best flow that is no member; without those hidden by a member with the same match."""
         best: Flow | None = None
         for shape in self._table(table):
@@ -156,7 +198,7 @@ class FlowIndex:
                     best = found
         return best
 
-    def _conjunctive(self, table: int, packet: Packet, members: Mapping[_Bits, _Members],
+    def _conjunctive(self, table: int, packet: Packet, members: Mapping[Bits, _Members],
                      best: Flow | None) -> Flow | None:
         """`best`, or what a conjunction of a higher priority leads to."""
         levels: dict[int, list[Flow]] = {}
@@ -173,10 +215,10 @@ class FlowIndex:
         return best
 
 
-def _sorted_out(flows: Iterable[Flow]) -> tuple[list[_Shape], dict[_Bits, _Members]]:
+def _sorted_out(flows: Iterable[Flow]) -> tuple[list[_Shape], dict[Bits, _Members]]:
     """One table's flows by shape, and the members of conjunctions."""
-    shapes: dict[_Bits, _Shape] = {}
-    members: dict[_Bits, _Members] = {}
+    shapes: dict[Bits, _Shape] = {}
+    members: dict[Bits, _Members] = {}
     for flow in {flow.key: flow for flow in flows}.values():
         bits = tuple((PACKET_NAMES.get(item.field, item.field), item.mask) for item in flow.match)
         values = tuple(item.value for item in flow.match)

@@ -1,12 +1,10 @@
-"""What comes of a packet in a switch, and who decides where its flows leave that to a hash."""
+"""What comes of a packet in a switch."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from controller_app.model.flow import Flow, Group
+from controller_app.model.flow import Flow
 from controller_app.verification.packet import Packet
 
 
@@ -25,20 +23,6 @@ class Result:
     reason: str = ""
     looped: bool = False
     void: bool = False
-
-
-class Chooser(Protocol):
-    """Decides which bucket of a select group takes the packet."""
-
-    def __call__(self, switch: str, group: Group, packet: Packet) -> int | None:
-        """The bucket's index, or None when no bucket can take it."""
-
-
-class Spreader(Protocol):
-    """Decides which of the slots that multipath can give go on together."""
-
-    def __call__(self, switch: str, behaviour: Sequence[Hashable]) -> int:
-        """One slot, which stands for all that have the same behaviour. (`behaviour[n]` is that of slot n.)"""
 
 
 class Passes:

@@ -9,6 +9,7 @@ with "/": see `headers`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
 
@@ -63,10 +64,13 @@ def addresses(fields: Packet) -> tuple[IPAddress, IPAddress] | None:
     """(source, destination) of an IP packet, else None."""
     eth_type = fields.get("eth_type")
     if eth_type == IPV4:
-        return IPv4Address(fields["ipv4_src"]), IPv4Address(fields["ipv4_dst"])
+        return _ipv4(fields["ipv4_src"]), _ipv4(fields["ipv4_dst"])
     if eth_type == IPV6:
-        return IPv6Address(fields["ipv6_src"]), IPv6Address(fields["ipv6_dst"])
+        return _ipv6(fields["ipv6_src"]), _ipv6(fields["ipv6_dst"])
     return None
+
+
+_ipv4, _ipv6 = lru_cache(1 << 16)(IPv4Address), lru_cache(1 << 16)(IPv6Address)  # the same few are asked for often
 
 
 def ports(fields: Packet) -> tuple[int, int] | None:

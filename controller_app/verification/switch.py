@@ -49,7 +49,7 @@ from controller_app.model.flow import (
     SwitchState,
     ToGroup,
 )
-from controller_app.verification.conntrack import NOTHING, Connections, Write, track
+from controller_app.verification.conntrack import NOTHING, Write
 from controller_app.verification.faults import ABORTS, FORGETS, MANGLED, STARTS_OVER
 from controller_app.verification.headers import (
     MPLS,
@@ -63,9 +63,10 @@ from controller_app.verification.headers import (
     push_vlan,
     unparsed,
 )
-from controller_app.verification.lookup import FlowIndex
-from controller_app.verification.outcome import Chooser, Passes, Result, Spreader
+from controller_app.verification.lookup import Bits, FlowIndex
+from controller_app.verification.outcome import Passes, Result
 from controller_app.verification.packet import IPV4, IPV6, Packet, on_wire
+from controller_app.verification.passages import Recording
 from controller_app.verification.underway import Underway, needs_reading, touches, written_by
 from controller_app.verification.witness import Witness
 
@@ -77,16 +78,14 @@ _FLOOD, _ALL, _NORMAL, _NO_PORT = 0xFFFFFFFB, 0xFFFFFFFC, 0xFFFFFFFA, 0xFFFFFFFF
 
 
 class SwitchRun:
-    """Runs one packet through one switch. `results` and `connections` hold what came of it."""
+    """Runs one packet through one switch. `results` holds what came of it; what is asked and noted, `notes` has."""
 
-    def __init__(self, name: str, index: FlowIndex, state: SwitchState, connections: Connections,
-                 datapath: str, choose: Chooser, spread: Spreader, ports: Callable[[], Iterator[int]],
-                 is_up: Callable[[int], bool] = lambda port: True, witness: Witness | None = None) -> None:
+    def __init__(self, name: str, index: FlowIndex, state: SwitchState, datapath: str, notes: Recording,
+                 ports: Callable[[], Iterator[int]], is_up: Callable[[int], bool] = lambda port: True,
+                 witness: Witness | None = None) -> None:
         self.results: list[Result] = []
-        self.connections = connections
         self._name, self._index, self._state, self._datapath = name, index, state, datapath
-        self._choose, self._spread, self._ports, self._is_up = choose, spread, ports, is_up
-        self._witness = witness
+        self._notes, self._ports, self._is_up, self._witness = notes, ports, is_up, witness
         self._resubmits = 0
         self._exited = False  # nothing that was to come after is done any more
         self._passes = Passes()
@@ -95,7 +94,8 @@ class SwitchRun:
 
     def run(self, packet: Packet, in_port: int, table: int = 0) -> list[Result]:
         """Process a frame that arrived at a port."""
-        self._table(table, Underway({**parsed(on_wire(packet)), "in_port": in_port}), 0, True)
+        fields = {**parsed(on_wire(packet)), "in_port": in_port}
+        self._table(table, Underway(fields, notes=self._notes), 0, True)
         self.results = self._passes.kept()
         return self.results
 
@@ -117,24 +117,28 @@ class SwitchRun:
     def _find(self, table: int, packet: Underway) -> Flow | None:
         part = packet.slot
         if part is None or not self._index.looks_at(table, part):
-            names, values, flow = self._index.look_up(table, packet.fields)
-            if self._witness is not None:
-                self._witness.looked_up(self._name, table, names, values)
-            return flow
-        if self._witness is not None:
-            names = self._index.names(table)
-            several = tuple([None if name == part.field else packet.fields.get(name, 0) for name in names])
-            self._witness.looked_up(self._name, table, names, several)
-        found = self._index.find_slots(table, packet.fields, part)
-        slot = self._spread(self._name, [None if flow is None else (flow.actions, flow.goto) for flow in found])
+            found = self._index.look_up(table, packet.fields)
+            self._looked(table, packet, found.bits, found.least)
+            return found.flow
+        self._looked(table, packet, self._index.bits(table), 0, part.field)
+        flows = self._index.find_slots(table, packet.fields, part)
+        slot = self._notes.spread(self._name, [None if flow is None else (flow.actions, flow.goto) for flow in flows])
         self._settle(packet, slot)
         packet.slot = part
-        return found[slot]
+        return flows[slot]
+
+    def _looked(self, table: int, packet: Underway, bits: Bits, least: int, several: str = "") -> None:
+        """A table was asked. several: the field of which every value is meant."""
+        for name, mask in bits:
+            packet.reads(name, mask)
+        if self._witness is not None:
+            values = tuple([None if name == several else packet.fields.get(name, 0) & mask for name, mask in bits])
+            self._notes.looked_up(self._witness.looked_up(self._name, table, bits, values, least))
 
     def _settle(self, packet: Underway, slot: int | None = None) -> None:
         """Write one slot where all were meant: that one, or what is decided where each behaves in its own way."""
         if packet.slot is not None:
-            packet.put(packet.slot, self._spread(self._name, range(SLOTS)) if slot is None else slot)
+            packet.put(packet.slot, self._notes.spread(self._name, range(SLOTS)) if slot is None else slot)
 
     def _list(self, actions: tuple[Action, ...], packet: Underway, depth: int, last: bool, table: int,
               goto: int | None = None) -> None:
@@ -208,12 +212,15 @@ class SwitchRun:
         return True
 
     def _dec_ttl(self, packet: Underway) -> bool:
+        packet.reads("eth_type")
+        packet.reads("ttl")
         if packet.fields.get("eth_type") not in (IPV4, IPV6):
             return True
         if packet.fields.get("ttl", 0) <= 1:
             self._sent(CONTROLLER, packet, "TTL exceeded")
             return False
         packet.fields["ttl"] -= 1
+        packet.wrote("ttl")
         return True
 
     def _reread(self, packet: Underway) -> None:
@@ -252,8 +259,10 @@ class SwitchRun:
     def _headers(self, action: PushVlan | PopVlan | PushMpls | PopMpls | EncapNsh | DecapNsh, packet: Underway) -> bool:
         """Put a header on or take one off. After an NSH, and after the last label, the packet is read anew."""
         new: dict[str, int] | None
+        self._notes.fit &= isinstance(action, PushVlan | PopVlan)
         match action:
             case PushVlan() | PopVlan():
+                packet.retags()
                 packet.fields = push_vlan(packet.fields) if isinstance(action, PushVlan) else pop_vlan(packet.fields)
                 return True
             case EncapNsh():
@@ -304,6 +313,7 @@ class SwitchRun:
 
     def _group(self, number: int, packet: Underway, depth: int, table: int) -> None:
         group = self._state.groups.get(number)
+        self._notes.used_group((self._name, number))
         if self._witness is not None:
             self._witness.used_group(self._name, number)
         if group is None:
@@ -327,7 +337,7 @@ class SwitchRun:
 
     def _buckets(self, group: Group, packet: Underway) -> tuple[Bucket, ...]:
         if group.kind == "select":
-            index = self._choose(self._name, group, packet.fields)
+            index = self._notes.choose(self._name, group)
             return () if index is None else (group.buckets[index],)
         if group.kind == "ff":
             for bucket in group.buckets:
@@ -363,7 +373,7 @@ class SwitchRun:
         if not self._commit(packet):
             return
         zone = packet.read(action.zone) if isinstance(action.zone, SubField) else action.zone
-        real = packet.seen()
+        real, earlier = packet.seen(), None
         writes = {"ct_mark": NOTHING, "ct_label": NOTHING}
         for inner in action.exec:
             name, value, mask = written_by(inner, packet)
@@ -374,10 +384,10 @@ class SwitchRun:
         translated = False
         if packet.tracked is not None and packet.tracked[0] == place:
             # The connection stays with the packet, and translates it once.
-            real, translated = dict(packet.tracked[1]), packet.tracked[2]
-        tracked = track(self.connections, place, real, commit=action.commit, nat=action.nat,
-                        mark=writes["ct_mark"], label=writes["ct_label"])
-        self.connections = tracked.connections
+            earlier, translated = packet.tracked[1:]
+            real = dict(earlier)
+        tracked = self._notes.track(real, packet.changes(), earlier, place, action.commit, action.nat,
+                                    writes["ct_mark"], writes["ct_label"])
         if not translated:
             packet.hidden |= tracked.translated
         if tracked.known:
@@ -403,8 +413,12 @@ class SwitchRun:
         if not self._commit(packet):
             return
         frame = on_wire(unparsed(packet.seen()))
-        self._passes.add(Result(port, frame, tuple(packet.rules), reason))
+        self._became(Result(port, frame, tuple(packet.rules), reason), packet)
 
     def _end(self, packet: Underway, reason: str, looped: bool = False, void: bool = False) -> None:
         frame = on_wire(unparsed(packet.seen()))
-        self._passes.add(Result(None, frame, tuple(packet.rules), reason, looped, void))
+        self._became(Result(None, frame, tuple(packet.rules), reason, looped, void), packet)
+
+    def _became(self, result: Result, packet: Underway) -> None:
+        self._notes.result(result, packet.changes())
+        self._passes.add(result)

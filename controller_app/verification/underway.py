@@ -23,6 +23,9 @@ from controller_app.model.flow import (
 from controller_app.verification.conntrack import Place
 from controller_app.verification.headers import TAGGED
 from controller_app.verification.packet import Packet
+from controller_app.verification.passages import Recording
+
+_TAGGING = ("vlan_tci", "vlan_tci2", "length")
 
 
 @dataclass(slots=True)
@@ -41,12 +44,29 @@ class Underway:
     reread: bool = False
     pending: int = 0
     was_mpls: bool = False  # the last label is off, and it is still to be read anew
+    notes: Recording | None = None  # who is told what is read of the packet as it came
+    written: dict[str, int] = field(default_factory=dict)  # the bits that are not as they came
 
     def copy(self) -> Underway:
         return Underway(dict(self.fields), dict(self.hidden), list(self.rules), self.tracked, self.slot,
-                        pending=self.pending, was_mpls=self.was_mpls)
+                        pending=self.pending, was_mpls=self.was_mpls, notes=self.notes, written=dict(self.written))
+
+    def reads(self, name: str, mask: int = -1) -> None:
+        """Bits of a field are looked at."""
+        mask &= ~self.written.get(name, 0)
+        if mask and self.notes is not None:
+            self.notes.reads(name, mask)
+
+    def wrote(self, name: str, mask: int = -1) -> None:
+        """Bits of a field were written."""
+        self.written[name] = self.written.get(name, 0) | mask
+
+    def changes(self) -> dict[str, int]:
+        """The bits that are not as they came, for whoever receives it."""
+        return {**self.written, **dict.fromkeys(self.hidden, -1)}
 
     def read(self, part: SubField) -> int:
+        self.reads(field_of(part.field), mask_of(part))
         return self.fields.get(field_of(part.field), 0) >> part.offset & ((1 << part.bits) - 1)
 
     def put(self, part: SubField, value: int) -> None:
@@ -58,23 +78,35 @@ class Underway:
 
     def reshape(self, fields: dict[str, int]) -> None:
         """Other headers; nothing is hidden from look-ups but what they hide."""
+        self.written |= dict.fromkeys(self.hidden, -1)
         self.fields = fields
         self.hidden.clear()
 
+    def retags(self) -> None:
+        """Tags are put on, written or taken off: that depends on those that are there, and is seen in the length."""
+        for name in _TAGGING:
+            self.reads(name)
+            self.wrote(name)
+
     def check_length(self, action: CheckPacketLarger) -> None:
+        self.reads("length")
         larger = self.fields.get("length", 0) > action.size
         self.write(action.target.field, larger << action.target.offset, 1 << action.target.offset)
 
     def write(self, name: str, value: int, mask: int) -> None:
         if name == "in_port":
             # Sixteen bits of OpenFlow 1.0 stand for all 32: 0xff00 and above are reserved ports.
+            self.wrote(name)
             port = (self.fields.get(name, 0) & ~mask | value) & 0xFFFF
             self.fields[name] = port | 0xFFFF0000 if port >= 0xFF00 else port
             return
         if self.slot is not None and self.slot.field == name and mask & mask_of(self.slot):
             self.slot = None  # whoever writes a part of it has settled the rest
+        if name == "vlan_tci":
+            self.retags()
         name = field_of(name)
         old = self.fields.get(name, 0)
+        self.wrote(name, mask)
         self.fields[name] = new = old & ~mask | value
         self.hidden.pop(name, None)
         if name == "vlan_tci":  # written where no tag is, it is one; where it says there is none, none is left

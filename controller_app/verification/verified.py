@@ -17,6 +17,7 @@ from controller_app.model.flow_table import differences
 from controller_app.model.policy import Policy, Tenant
 from controller_app.model.topology import IPAddress, Topology
 from controller_app.verification.classes import PacketClass
+from controller_app.verification.coverage import Coverage
 from controller_app.verification.evaluate import Evaluator
 from controller_app.verification.extents import Extent, covers
 from controller_app.verification.journey import members_of
@@ -34,15 +35,18 @@ class Verified:
     evaluator: Evaluator
     network: Network
     witness: Witness
-    evidence: Mapping[PacketClass, Evidence] = field(default_factory=dict)
+    evidence: Mapping[PacketClass, tuple[Evidence, ...]] = field(default_factory=dict)  # its own, and what it rests on
+    coverage: Coverage = field(default_factory=Coverage)
 
     def still(self, policy: Policy, topology: Topology, evaluator: Evaluator,
-              state: FlowState) -> dict[PacketClass, Evidence]:
-        """The classes whose check would go the same way under another policy, and on another state."""
+              state: FlowState) -> tuple[dict[PacketClass, tuple[Evidence, ...]], Coverage]:
+        """The classes whose check would go the same way under another policy, and on another state; and what of the
+        ways that were tried would."""
         if not self.evidence or not self._same_ground(policy, topology, evaluator):
-            return {}
+            return {}, Coverage()
         touched = _Touched(self, policy, topology, evaluator, state)
-        return {tried: seen for tried, seen in self.evidence.items() if not touched.by(seen)}
+        known = {tried: seen for tried, seen in self.evidence.items() if not any(map(touched.by, seen))}
+        return known, Coverage(self.coverage, lambda seen: not touched.by(seen))
 
     def _same_ground(self, policy: Policy, topology: Topology, evaluator: Evaluator) -> bool:
         before, tenants = self.policy.tenants, policy.tenants
@@ -104,9 +108,16 @@ class _Touched:
             if kind == "services":  # which functions work is of the ground, and who is an instance is seen in the rules
                 self._providers.add((tenant, named))
         self._asked: dict[Question, bool] = {}
+        self._found: dict[int, bool] = {}  # by the evidence's identity: the same is asked for by many
 
     def by(self, seen: Evidence) -> bool:
         """Whether it touches what a check looked at."""
+        found = self._found.get(id(seen))
+        if found is None:
+            found = self._found[id(seen)] = self._meets(seen)
+        return found
+
+    def _meets(self, seen: Evidence) -> bool:
         return (
             not self._groups.isdisjoint(seen.groups)
             or not self._providers.isdisjoint(seen.providers)

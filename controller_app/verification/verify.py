@@ -16,11 +16,13 @@ from controller_app.model.topology import Topology
 from controller_app.pipeline.tables import GATEWAY_MAC
 from controller_app.verification.classes import PacketClass, packet_classes, special
 from controller_app.verification.conntrack import tuple_of
+from controller_app.verification.coverage import Coverage, Share
 from controller_app.verification.evaluate import Evaluator, Expectation, Target
 from controller_app.verification.explain import hop_document
 from controller_app.verification.judge import Judge, members_of
 from controller_app.verification.packet import (
     ACK,
+    TCP,
     Packet,
     addresses,
     changed,
@@ -128,11 +130,12 @@ def verify_change(policy: Policy, topology: Topology, state: FlowState, allocati
 def _verify(checker: Checker, witness: Witness, losses: bool, before: Verified | None) -> tuple[Report, Verified]:
     evaluator, network = checker.evaluator, checker.network
     policy, topology, state = evaluator.policy, network.topology, network.state
-    known: Mapping[PacketClass, Evidence] = {}
+    known: Mapping[PacketClass, tuple[Evidence, ...]] = {}
+    coverage = Coverage()
     if before is not None:
-        known = before.still(policy, topology, evaluator, state)
+        known, coverage = before.still(policy, topology, evaluator, state)
         network.learn(before.network)
-    evidence: dict[PacketClass, Evidence] = {}
+    evidence: dict[PacketClass, tuple[Evidence, ...]] = {}
     findings: list[Finding] = []
     count = tried = 0
     for representative in packet_classes(evaluator, topology, network.runs()):
@@ -142,13 +145,17 @@ def _verify(checker: Checker, witness: Witness, losses: bool, before: Verified |
             evidence[representative] = seen
         elif len(findings) < MAX_FINDINGS:
             tried += 1
-            found = [found for found in checker.check(representative) if losses or not found.loss]
+            share = checker.share(representative, coverage)
+            wrong = checker.check(representative, share)
+            found = [found for found in wrong if losses or not found.loss]
             findings += found
-            seen = witness.testify()
+            own = witness.testify()
+            if share is not None and not wrong:
+                coverage.done(share, own)
             if not found:
-                evidence[representative] = seen
+                evidence[representative] = (own,) if share is None else (own, *share.relied)
     report = Report(count, tuple(findings[:MAX_FINDINGS]), evaluator.allocation, tried)
-    return report, Verified(policy, evaluator, network, witness, evidence)
+    return report, Verified(policy, evaluator, network, witness, evidence, coverage)
 
 
 def must_hold(policy: Policy, topology: Topology, state: FlowState, allocation: Allocation,
@@ -202,20 +209,29 @@ class Checker:
                 if station.host == tried.host and station.reach(tried.source) is not None]
         return arms[0] if arms else next(iter(self._topology.hosts[tried.host].attach))
 
-    def check(self, tried: PacketClass) -> list[Finding]:
-        """Everything wrong with this packet, its reply and the packet after that.
+    def share(self, tried: PacketClass, coverage: Coverage) -> Share | None:
+        """Which ways have to be gone for this packet, after others."""
+        wanted = self.frame(tried)[1]
+        if self._itself(tried, wanted) or any(target.host == tried.host for target in wanted.targets):
+            return None
+        ends = frozenset(end.switch for target in wanted.targets
+                         for end in self._topology.hosts[target.host].attach.values())
+        return coverage.share(wanted, ends, (tried.kind, tried.protocol == TCP, tried.destination.version))
+
+    def check(self, tried: PacketClass, share: Share | None = None) -> list[Finding]:
+        """Everything wrong with this packet, its reply and the packet after that, whichever way it goes, but for those
+        that `share` leaves out.
 
         Not judged is what no translating function can translate: a fragment, an error whose cause it cannot be seen to
         belong to, and what is sent to itself.
         """
         packet, wanted = self.frame(tried)
-        ends = [self.evaluator.station(wanted.tenant, end) for end in (tried.source, tried.destination)]
-        itself = any(station is not None and station.mode == "translating" for station in ends)
+        itself = self._itself(tried, wanted)
         if (itself or tried.kind in ("fragment", "first fragment", "error")) and self._translates(wanted):
             return []
         found: list[Finding] = []
         way = "forged" if tried.kind == "forged" else "forward"
-        for walk in walk_from(self.network, packet, tried.host, arm=self.arm(tried)):
+        for walk in walk_from(self.network, packet, tried.host, arm=self.arm(tried), share=share):
             delivered = walk.of("delivered")
             if wanted.service is not None and ports(packet) is None and _is_echo(packet, delivered):
                 continue  # the switch answered for the service
@@ -229,6 +245,11 @@ class Checker:
                 if wanted.functions:
                     found += self._forged(tried, packet, wanted, delivered[0])
         return found
+
+    def _itself(self, tried: PacketClass, wanted: Expectation) -> bool:
+        """Whether it is from or for a translating function."""
+        ends = [self.evaluator.station(wanted.tenant, end) for end in (tried.source, tried.destination)]
+        return any(station is not None and station.mode == "translating" for station in ends)
 
     def reply(self, packet: Packet, wanted: Expectation, fate: Fate) -> tuple[Packet, Packet, Expectation]:
         """The receiver's answer as it leaves the receiver, the same as functions are to see it, and what is

@@ -11,9 +11,10 @@ function sends on has a hash of its own.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from controller_app.model.allocation import SLOTS
 from controller_app.model.flow import CONTROLLER, Flow, FlowState, Group, SwitchState
@@ -21,16 +22,20 @@ from controller_app.model.flow_table import differences
 from controller_app.model.topology import End, Topology
 from controller_app.verification.boundaries import Run, runs_of
 from controller_app.verification.conntrack import Connections, Tuple, tuple_of
+from controller_app.verification.coverage import Share
 from controller_app.verification.lookup import FlowIndex
 from controller_app.verification.outcome import Result
 from controller_app.verification.packet import Packet
+from controller_app.verification.passages import Asked, Gate, Recording, again, is_plain
 from controller_app.verification.players import Player
 from controller_app.verification.switch import SwitchRun
 from controller_app.verification.witness import Witness
 
 ALL_SLOTS = (1 << SLOTS) - 1
 MAX_HOPS = 1000  # switches a packet passes, functions included; more is a loop
+_NOTHING = SwitchState()
 _TAG = 0x1FFF  # of vlan_tci: that there is a tag, and its VLAN
+Parts = Sequence[tuple[int, int]]  # of what a group offers: an index, and the slots that lead there
 FlowOf = Tuple | None  # a flow, the same for both of its directions; None for what has no addresses
 
 
@@ -53,11 +58,12 @@ class Network:
     _indexes: dict[str, FlowIndex] = field(default_factory=dict, compare=False)
     _runs: dict[str, frozenset[Run]] = field(default_factory=dict, compare=False)
     _parts: dict[tuple[str, int], tuple[int, ...] | None] = field(default_factory=dict, compare=False)
+    gates: dict[tuple[str, int], Gate] = field(default_factory=dict, compare=False)  # what is known by switch and port
 
     def without(self, ends: Iterable[End]) -> Network:
         """The same with ports that do not work, such as the ends of links that failed: what switches do by themselves
         when nobody tells them anything."""
-        return replace(self, down=self.down.union(ends))
+        return replace(self, down=self.down.union(ends), gates={})
 
     def is_up(self, place: End) -> bool:
         """Whether a port works: a cable does with both of its ends."""
@@ -88,6 +94,10 @@ class Network:
             held = self.state.get(name)
             if held is not None and held.groups.get(number) is before.state[name].groups.get(number):
                 self._parts[name, number] = parts
+
+        for (name, port), gate in before.gates.items():
+            if self.state.get(name) is before.state.get(name):
+                self.gates[name, port] = gate
 
     def runs(self) -> frozenset[Run]:
         """The ports that flows of any switch look for."""
@@ -203,18 +213,22 @@ class Walk:
 
 def walk_packet(network: Network, packet: Packet, at: tuple[str, int], *,
                 connections: Connections | None = None, slots: int = ALL_SLOTS,
-                hashes: Mapping[FlowOf, int] | None = None) -> list[Walk]:
+                hashes: Mapping[FlowOf, int] | None = None, share: Share | None = None) -> list[Walk]:
     """Every way this frame, arriving at (switch, port), can go under the given hash slots: one Walk for each
     set of slots that behaves alike. Functions are played; their frames go on in the same walk. hashes: the slots
-    of flows that it may become, where they are known from packets before it."""
+    of flows that it may become, where they are known from packets before it. share: says which ways need not be gone,
+    none if left out."""
     walks = []
     script: list[int] = []
+    known: list[Parts] = []
     while True:
-        run = _Run(network, connections or Connections(), {**(hashes or {}), flow_of(packet): slots}, script)
+        hashes_now = {**(hashes or {}), flow_of(packet): slots}
+        run = _Run(network, connections or Connections(), hashes_now, script, share, known)
         walks.append(run.walk(packet, at))
+        known = run.parts
         # Depth first: the last choice that has an alternative takes it, the choices after it start over.
         script = run.taken
-        while script and script[-1] + 1 >= run.offered[len(script) - 1]:
+        while script and script[-1] + 1 >= len(run.parts[len(script) - 1]):
             script.pop()
         if not script:
             return walks
@@ -223,13 +237,14 @@ def walk_packet(network: Network, packet: Packet, at: tuple[str, int], *,
 
 def walk_from(network: Network, packet: Packet, host: str, *, arm: str | None = None,
               connections: Connections | None = None, slots: int = ALL_SLOTS,
-              hashes: Mapping[FlowOf, int] | None = None) -> list[Walk]:
+              hashes: Mapping[FlowOf, int] | None = None, share: Share | None = None) -> list[Walk]:
     """`walk_packet` for a frame that a host sends (by its first arm, unless told)."""
     attach = network.topology.hosts[host].attach
     end = attach[arm] if arm is not None else next(iter(attach.values()))
     if not isinstance(end.port, int):
         raise ValueError(f"the number of port {end} is not known")
-    return walk_packet(network, packet, (end.switch, end.port), connections=connections, slots=slots, hashes=hashes)
+    return walk_packet(network, packet, (end.switch, end.port), connections=connections, slots=slots, hashes=hashes,
+                       share=share)
 
 
 def group_parts(group: Group, slots: int) -> list[tuple[int, int]]:
@@ -265,16 +280,16 @@ def _tag(vlan: int | None) -> int:
     return 0 if vlan is None else 0x1000 | vlan
 
 
-class _Run:
+class _Run(Asked):
     """One walk with the choices of `script`, and the first bucket wherever the script ends."""
 
     def __init__(self, network: Network, connections: Connections, hashes: dict[FlowOf, int],
-                 script: list[int]) -> None:
+                 script: list[int], share: Share | None, known: list[Parts]) -> None:
         self.taken: list[int] = []
-        self.offered: list[int] = []
-        self._network, self._connections, self._hashes = network, connections, hashes
+        self.parts: list[Parts] = known[: len(script)]  # what each step offers: before the last it is as it was
+        self._network, self.connections, self._hashes = network, connections, hashes
         self._flow: FlowOf = None
-        self._script = script
+        self._script, self._share = script, share
         self._choices: list[tuple[str, int, int]] = []
         self._fates: list[Fate] = []
 
@@ -285,57 +300,79 @@ class _Run:
             arrival = waiting.pop()
             # What a switch sends first is walked first.
             waiting += reversed(self._switch(arrival))
-        return Walk(self._hashes[first], tuple(self._fates), self._connections, tuple(self._choices), self._hashes)
+        return Walk(self._hashes[first], tuple(self._fates), self.connections, tuple(self._choices), self._hashes)
 
-    def _choose(self, switch: str, group: Group, packet: Packet) -> int | None:
-        parts = self._network.group_parts(switch, group, self._hashes.get(self._flow, ALL_SLOTS))
+    def choose(self, switch: str, group: Group) -> int | None:
+        def offered() -> Parts:
+            parts = self._network.group_parts(switch, group, self._hashes.get(self._flow, ALL_SLOTS))
+            return parts if self._share is None else self._share.of_group(switch, group, parts)
+
+        parts = self._offered(offered)
         return self._take(switch, group.id, parts) if parts else None
 
-    def _spread(self, switch: str, behaviour: Sequence[Hashable]) -> int:
-        """One of the slots the hash may still give, standing for those with the same behaviour."""
-        slots = self._hashes.get(self._flow, ALL_SLOTS)
-        masks: dict[Hashable, list[int]] = {}
-        for slot, what in enumerate(behaviour):
-            if slots >> slot & 1:
-                masks.setdefault(what, [slot, 0])[1] |= 1 << slot
-        parts = [(slot, mask) for slot, mask in masks.values()]
-        return self._take(switch, -1, parts) if len(parts) > 1 else parts[0][0]
+    def spread(self, switch: str, behaviour: Sequence[Hashable]) -> int:
+        def offered() -> Parts:
+            slots = self._hashes.get(self._flow, ALL_SLOTS)
+            masks: dict[Hashable, list[int]] = {}
+            for slot, what in enumerate(behaviour):
+                if slots >> slot & 1:
+                    masks.setdefault(what, [slot, 0])[1] |= 1 << slot
+            parts = [(slot, mask) for slot, mask in masks.values()]
+            return parts if self._share is None else self._share.of_slots(switch, behaviour, parts)
 
-    def _take(self, switch: str, group: int, parts: Sequence[tuple[int, int]]) -> int:
-        """One of several (index, slots that lead there), as the script says."""
+        return self._take(switch, -1, self._offered(offered))
+
+    def _offered(self, find: Callable[[], Parts]) -> Parts:
+        """What there is to take at this step, as (index, slots that lead there)."""
+        step = len(self.taken)
+        return self.parts[step] if step < len(self.parts) else find()
+
+    def _take(self, switch: str, group: int, parts: Parts) -> int:
+        """One of several, as the script says."""
         step = len(self.taken)
         choice = self._script[step] if step < len(self._script) else 0
         self.taken.append(choice)
-        self.offered.append(len(parts))
+        if step == len(self.parts):
+            self.parts.append(parts)
         index, self._hashes[self._flow] = parts[choice]
-        self._choices.append((switch, group, index))
+        if len(parts) > 1 or group >= 0:
+            self._choices.append((switch, group, index))
         return index
 
     def _switch(self, arrival: _Arrival) -> list[_Arrival]:
         switch, in_port = arrival.at
-        key = (switch, in_port, frozenset(arrival.packet.items()))
-        if key in arrival.seen or len(arrival.hops) >= MAX_HOPS:
+        before = any(hop.switch == switch and hop.in_port == in_port and hop.packet == arrival.packet
+                     for hop in arrival.hops)
+        if before or len(arrival.hops) >= MAX_HOPS:
             self._fates.append(Fate("looped", arrival.packet, arrival.hops, arrival.visits,
                                     reason=f"the same frame came to {switch}:{in_port} again"))
             return []
-        network = self._network
         self._flow = arrival.flow
-        state = network.state.get(switch)
-        run = SwitchRun(switch, network.index(switch), state or SwitchState(),
-                        self._connections, "" if network.one_datapath else switch, self._choose,
-                        self._spread, lambda: iter(network.ports.get(switch, ())),
-                        lambda port: network.is_up(End(switch, port)), network.witness)
-        results = run.run(arrival.packet, in_port)
-        self._connections = run.connections
         onward = []
-        seen = arrival.seen | {key}
-        for result in results:
+        for result in self._passage(arrival.packet, switch, in_port):
             hop = Hop(switch, in_port, arrival.packet, result.rules, result.port)
-            trail = arrival.through(hop, seen)
-            follower = self._result(result, trail)
+            follower = self._result(result, arrival.through(hop))
             if follower is not None:
                 onward.append(follower)
         return onward
+
+    def _passage(self, packet: Packet, switch: str, in_port: int) -> list[Result]:
+        """What one switch does with it: as it did before, or found out."""
+        network = self._network
+        answers: list[Any] = []
+        gate = network.gates.setdefault((switch, in_port), Gate()) if is_plain(packet) else None
+        if gate is not None:
+            known, answers = again(gate, packet, self, network.witness)
+            if known is not None:
+                return known
+        notes = Recording(packet, self, answers)
+        run = SwitchRun(switch, network.index(switch), network.state.get(switch, _NOTHING),
+                        "" if network.one_datapath else switch, notes, lambda: iter(network.ports.get(switch, ())),
+                        lambda port: network.is_up(End(switch, port)), network.witness)
+        results = run.run(packet, in_port)
+        if gate is not None:
+            notes.keep(gate, results)
+        return results
 
     def _result(self, result: Result, trail: _Arrival) -> _Arrival | None:
         switch = trail.at[0]
@@ -370,8 +407,8 @@ class _Run:
         """Hand a frame to a function, and take from it what it sends on."""
         if self._network.witness is not None:
             self._network.witness.handed_to(host)
-        played = player.play(frame, arm, self._connections)
-        self._connections = played.connections
+        played = player.play(frame, arm, self.connections)
+        self.connections = played.connections
         if played.own:
             self._fates.append(Fate("delivered", frame, trail.hops, trail.visits, host, arm))
             return None
@@ -402,14 +439,13 @@ class _Arrival:
     packet: Packet
     hops: tuple[Hop, ...] = ()
     visits: tuple[Visit, ...] = ()
-    seen: frozenset[tuple[str, int, frozenset[tuple[str, int]]]] = frozenset()
     flow: FlowOf = None  # what a switch's hash is made of
 
     # Made by hand, since there are so many: `replace` looks at the fields each time.
-    def through(self, hop: Hop, seen: frozenset[tuple[str, int, frozenset[tuple[str, int]]]]) -> _Arrival:
+    def through(self, hop: Hop) -> _Arrival:
         """With another switch behind it."""
-        return _Arrival(self.at, self.packet, (*self.hops, hop), self.visits, seen, self.flow)
+        return _Arrival(self.at, self.packet, (*self.hops, hop), self.visits, self.flow)
 
     def entering(self, at: tuple[str, int], packet: Packet) -> _Arrival:
         """At the next switch, and as it is there."""
-        return _Arrival(at, packet, self.hops, self.visits, self.seen, self.flow)
+        return _Arrival(at, packet, self.hops, self.visits, self.flow)

@@ -11,27 +11,29 @@ from typing import NamedTuple
 
 from controller_app.model.flow import Flow
 from controller_app.model.topology import IPAddress
-from controller_app.verification.lookup import PACKET_NAMES
+from controller_app.verification.lookup import PACKET_NAMES, Bits
 
 Place = tuple[str, int]  # a switch and a table of it
 
 
 class LookUp:
-    """A look-up in a table: what the fields held that its flows look at. None for a field of which every value was
-    meant. There is one object for all that are alike."""
+    """A look-up in a table: which bits of the packet it looked at, and what they were, None where every value was
+    meant. No flow of a priority below `least` changes what it found. There is one object for all that are alike."""
 
-    __slots__ = ("names", "values")
+    __slots__ = ("bits", "least", "values")
 
-    def __init__(self, names: tuple[str, ...], values: tuple[int | None, ...]) -> None:
-        self.names, self.values = names, values
+    def __init__(self, bits: Bits, values: tuple[int | None, ...], least: int) -> None:
+        self.bits, self.values, self.least = bits, values, least
 
     def meets(self, flow: Flow) -> bool:
-        """Whether a flow, had it been in the table, could have matched. Of fields that no flow looked at before nothing
-        is known, so that any value may match."""
-        known = dict(zip(self.names, self.values, strict=True))
+        """Whether a flow, had it been in the table, could have made a difference. Of what was not looked at nothing is
+        known, so that any value may match."""
+        if flow.priority < self.least:
+            return False
+        known = {name: (value, bits) for (name, bits), value in zip(self.bits, self.values, strict=True)}
         for name, value, mask in flow.match:
-            held = known.get(PACKET_NAMES.get(name, name))
-            if held is not None and name != "conj_id" and held & mask != value:
+            held, bits = known.get(PACKET_NAMES.get(name, name), (None, 0))
+            if held is not None and name != "conj_id" and (held ^ value) & bits & mask:
                 return False
         return True
 
@@ -70,14 +72,20 @@ class Witness:
         self._providers: set[tuple[str, str]] = set()
         self._visited: set[str] = set()
 
-    def looked_up(self, switch: str, table: int, names: tuple[str, ...], values: tuple[int | None, ...]) -> None:
-        """A switch looked a packet up in a table whose flows look at these fields. None: every value was meant."""
+    def looked_up(self, switch: str, table: int, bits: Bits, values: tuple[int | None, ...], least: int) -> LookUp:
+        """A switch looked a packet up in a table."""
         known = self._known.setdefault((switch, table), {})
-        found = known.get((names, values))
+        found = known.get((bits, values, least))
         if found is None:
-            found = known.setdefault((names, values), LookUp(names, values))
+            found = known.setdefault((bits, values, least), LookUp(bits, values, least))
             self._count += 1
         self._lookups.add(found)
+        return found
+
+    def saw(self, lookups: Iterable[LookUp], groups: Iterable[tuple[str, int]]) -> None:
+        """A switch did again what it did before."""
+        self._lookups.update(lookups)
+        self._groups.update(groups)
 
     @property
     def is_full(self) -> bool:
