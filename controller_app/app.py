@@ -48,6 +48,8 @@ class ServiceChaining(app_manager.OSKenApp):  # type: ignore[misc]
             ofp_event.EventOFPErrorMsg,
             ofp_event.EventOFPDescStatsReply,
             ofp_event.EventOFPFlowStatsReply,
+            ofp_event.EventOFPAggregateStatsReply,
+            ofp_event.EventOFPGroupStatsReply,
             ofp_event.EventOFPPortStatsReply,
             ofp_event.EventOFPGroupDescStatsReply,
             ofp_event.EventOFPMeterConfigStatsReply,
@@ -55,6 +57,7 @@ class ServiceChaining(app_manager.OSKenApp):  # type: ignore[misc]
             ofp_event.EventOFPGroupFeaturesStatsReply,
             ofp_event.EventOFPTableFeaturesStatsReply,
             ofp_event.EventOFPBarrierReply,
+            ofp_event.EventONFBundleCtrlMsg,
         ],
         MAIN_DISPATCHER,
     )

@@ -6,15 +6,15 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
-from ipaddress import ip_address
-from typing import Annotated, Any
+from typing import Any
 
 import uvicorn
-from fastapi import Body, Depends, FastAPI, Response
+from fastapi import Depends, FastAPI, Response
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel, ConfigDict, Field
 
 from controller_app.api import (
+    counting,
+    describing,
     events,
     index,
     link_views,
@@ -27,35 +27,23 @@ from controller_app.api import (
     service_metrics,
     steering_views,
     tenants,
+    tracing,
     views,
 )
 from controller_app.api.access import Access, is_loopback
 from controller_app.api.audit import Audit
+from controller_app.api.connections import Limits, limited
 from controller_app.api.guard import Guard
 from controller_app.api.refused import Refused
 from controller_app.runtime.conductor import Conductor
 from controller_app.runtime.control import Runtime
-from controller_app.runtime.live_trace import live_trace
 from controller_app.settings import Settings, SettingsError
-from controller_app.verification.trace import PacketSpec, TraceError
 
 LOG = logging.getLogger(__name__)
 
 
 class ApiError(SettingsError):
     """The server cannot be started; the text says why and what to do."""
-
-
-class TraceRequest(BaseModel):
-    """The packet to trace."""
-
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
-
-    source: Annotated[str, Field(alias="from")]
-    to: str
-    proto: str = "tcp"
-    sport: Annotated[int, Field(ge=0, le=65535)] = 40000
-    dport: Annotated[int, Field(ge=0, le=65535)] = 80
 
 
 class _Metrics(PlainTextResponse):
@@ -125,20 +113,12 @@ def create_app(runtime: Runtime, access: Access | None = None, audit: Audit | No
 
         return runtime.call(listed)
 
-    @app.post("/api/v1/trace")
-    def trace(wanted: Annotated[TraceRequest, Body()]) -> dict[str, Any]:
-        """A packet's way there and back, as the switches take it now."""
-        try:
-            target = ip_address(wanted.to)
-        except ValueError:
-            raise TraceError(f"{wanted.to!r} is not an IP address") from None
-        return live_trace(
-            runtime, PacketSpec(wanted.source, target, wanted.proto, wanted.sport, wanted.dport)
-        )
-
     policies.install(app, runtime)
     objects.install(app, runtime)
     revisions.install(app, runtime)
+    tracing.install(app, runtime)
+    counting.install(app, runtime)
+    describing.install(app, runtime)
     events.install(app, runtime, access)
     for kind, view in views.KINDS.items():
         _add_kind(app, runtime, kind, view)
@@ -198,8 +178,12 @@ class ApiServer:
                 f"--api-listen {host}:{port}: {error.strerror or error}; see who uses the port with "
                 "`ss -ltnp`, or choose another"
             ) from None
+        limits = Limits()
         config = uvicorn.Config(
             create_app(runtime, self._access, self._audit),
+            http=limited(limits),
+            ws="none",
+            timeout_keep_alive=limits.idle,
             log_config=None,
             access_log=False,
             proxy_headers=False,  # who asks is who connected: a header that anybody can write must not say otherwise

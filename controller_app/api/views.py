@@ -192,10 +192,10 @@ def flows(conductor: Conductor, switch: str | None = None) -> Document:
     allocation = conductor.computed.allocation
     return {
         "flows": [
-            _flow(name, flow, object_name(flow.cookie, allocation))
+            flow(name, each, object_name(each.cookie, allocation))
             for name, state in conductor.computed.state.items()
             if switch in (None, name)
-            for flow in sorted(state.flows.values(), key=lambda f: (f.table, -f.priority, f.match))
+            for each in sorted(state.flows.values(), key=lambda f: (f.table, -f.priority, f.match))
         ]
     }
 
@@ -231,7 +231,8 @@ KINDS = {
 }
 
 
-def _flow(switch: str, flow: Flow, owner: str | None) -> Document:
+def flow(switch: str, flow: Flow, owner: str | None) -> Document:
+    """A rule, readable."""
     return {
         "switch": switch,
         "table": TABLE_NAMES.get(flow.table, str(flow.table)),

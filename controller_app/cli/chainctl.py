@@ -19,10 +19,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-VERBS = ("validate", "path", "what-if", "compile", "verify", "trace", "plan", "apply", "delete", "get", "decode", "lab",
-         "doctor", "net", "endpoint", "service", "label", "history", "diff", "rollback", "events",
-         "export")  # fmt: skip
-LATER = ("describe", "top")
+VERBS = ("validate", "path", "what-if", "compile", "verify", "trace", "explain", "plan", "apply", "delete", "get",
+         "decode", "lab", "doctor", "net", "endpoint", "service", "label", "history", "diff", "rollback", "events",
+         "export", "describe", "top")  # fmt: skip
 _COMMON = {"--controller": "controller", "--token": "token", "-o": "output", "--output": "output"}
 
 
@@ -40,8 +39,6 @@ def run(argv: Sequence[str]) -> int:
 
             print(f"chainctl {version('chainsteer')}")
             return 0
-        if arguments and arguments[0] in LATER:
-            raise Failure(f"`{arguments[0]}` is not in this version; `chainctl --help` lists what is")
         _register(next((word for word in arguments if word in VERBS), None))
         code = app(arguments, prog_name="chainctl", standalone_mode=False)
         sys.stdout.flush()
@@ -109,9 +106,12 @@ def _register(verb: str | None) -> None:
         return
     from controller_app.cli import history, live, objects, offline, paths
     from controller_app.cli.decode import decode
+    from controller_app.cli.describe import describe
     from controller_app.cli.doctor import doctor
     from controller_app.cli.events import events
     from controller_app.cli.export import export
+    from controller_app.cli.top import top
+    from controller_app.cli.trace import trace
 
     for name, command in (
         ("validate", offline.validate),
@@ -119,11 +119,14 @@ def _register(verb: str | None) -> None:
         ("what-if", paths.what_if),
         ("compile", offline.compile_command),
         ("verify", offline.verify),
-        ("trace", live.trace),
+        ("trace", trace),
+        ("explain", trace),
         ("plan", live.plan),
         ("apply", live.apply),
         ("delete", live.delete),
         ("get", live.get),
+        ("describe", describe),
+        ("top", top),
         ("export", export),
         ("history", history.history),
         ("diff", history.diff),

@@ -1,4 +1,4 @@
-"""Commands that speak to a running controller: plan, apply, delete, get; and trace, live or on files."""
+"""Commands that speak to a running controller: plan, apply, delete, get."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from controller_app.cli.common import (
     Controller,
     Failure,
     Output,
-    Policies,
     Token,
-    Topologies,
     emit,
     emit_document,
     emit_table,
@@ -23,7 +21,6 @@ from controller_app.cli.common import (
     say,
     stop,
 )
-from controller_app.cli.offline import emit_trace, trace_files
 from controller_app.cli.planned import emit_changes, emit_foreign
 from controller_app.cli.progress import WAIT, Wait, begun, followed
 
@@ -294,31 +291,3 @@ def _next_hops(function: dict[str, Any]) -> str:
         )
         hops.append(f"{instance['name']} ({ports}{'; ' + costs if costs else ''})")
     return f"{function['name']} > {' | '.join(hops)}"
-
-
-def trace(
-    source: Annotated[str, typer.Option("--from", metavar="HOST", help="The sending host.")],
-    to: Annotated[str, typer.Option("--to", metavar="IP", help="The address it sends to.")],
-    proto: Annotated[str, typer.Option("--proto", help="tcp, udp, icmp or a number.")] = "tcp",
-    sport: Annotated[int, typer.Option("--sport", min=0, max=65535, help="Its source port.")] = 40000,
-    dport: Annotated[int, typer.Option("--dport", min=0, max=65535, help="The destination port.")] = 80,
-    topology: Topologies = None,
-    policy: Policies = None,
-    output: Output = None,
-    controller: Controller = None,
-    token: Token = None,
-) -> None:
-    """A packet's way there and back: on files with -t and -p, otherwise on the running network."""
-    chosen = output_format(output)
-    if topology:
-        document = trace_files(topology, policy, source, to, proto, sport, dport)
-    elif policy:
-        raise Failure("give the topology with -t FILE; without -t and -p the running network is asked")
-    else:
-        body = {"from": source, "to": to, "proto": proto, "sport": sport, "dport": dport}
-        document = Client(controller, token).post("/trace", body)
-    if chosen == "table":
-        emit_trace(document)
-    else:
-        emit_document(document, chosen)
-    stop(0)

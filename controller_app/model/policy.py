@@ -256,6 +256,7 @@ class Tenant:
 
     name: str = "default"
     default_allow: bool = True
+    default_where: Position = field(default=NOWHERE, compare=False, kw_only=True)
     flood: tuple[str, ...] = ()  # "dhcp", "multicast": along a loop-free tree within the network
     networks: Mapping[str, Network] = field(default_factory=dict)
     segments: Mapping[str, Segment] = field(default_factory=dict)

@@ -221,7 +221,7 @@ def more_follows(message: bytes) -> bool:
     return bool(message[11] & 1)
 
 
-def _entries(message: bytes, kind: int, shortest: int, step: int = 0) -> list[bytes]:
+def entries(message: bytes, kind: int, shortest: int, step: int = 0) -> list[bytes]:
     """Cut a multipart reply into entries, each of `step` bytes or as long as its first two bytes say."""
     if multipart_kind(message) != kind:
         raise WireError(f"a multipart reply of type {multipart_kind(message)} instead of {kind}")
@@ -238,7 +238,7 @@ def _entries(message: bytes, kind: int, shortest: int, step: int = 0) -> list[by
 
 def flow_stats(message: bytes) -> list[FlowEntry]:
     """The flows of one OFPMP_FLOW reply."""
-    return [_flow_entry(entry) for entry in _entries(message, FLOW_STATS, 56)]
+    return [_flow_entry(entry) for entry in entries(message, FLOW_STATS, 56)]
 
 
 def _flow_entry(entry: bytes) -> FlowEntry:
@@ -280,7 +280,7 @@ def _instructions(data: bytes, at: int) -> tuple[tuple[Action, ...], int | None]
 def group_desc(message: bytes) -> list[Group | UnknownGroup]:
     """The groups of one OFPMP_GROUP_DESC reply."""
     groups: list[Group | UnknownGroup] = []
-    for entry in _entries(message, GROUP_DESC, 8):
+    for entry in entries(message, GROUP_DESC, 8):
         _, kind, number = _GROUP.unpack_from(entry)
         try:
             groups.append(_group(number, kind, entry, 8))
@@ -310,7 +310,7 @@ def _group(number: int, kind: int, data: bytes, at: int) -> Group:
 def meter_config(message: bytes) -> list[MeterConfig | UnknownMeter]:
     """The meters of one OFPMP_METER_CONFIG reply."""
     meters: list[MeterConfig | UnknownMeter] = []
-    for entry in _entries(message, METER_CONFIG, 8):
+    for entry in entries(message, METER_CONFIG, 8):
         _, flags, number = _METER.unpack_from(entry)
         try:
             meters.append(_meter(number, flags, entry))
@@ -381,13 +381,13 @@ def flow_removed(message: bytes) -> FlowRemoved:
 
 def port_desc(message: bytes) -> list[Port]:
     """The ports of one OFPMP_PORT_DESC reply."""
-    return [_port(entry, 0) for entry in _entries(message, PORT_DESC, 64, step=64)]
+    return [_port(entry, 0) for entry in entries(message, PORT_DESC, 64, step=64)]
 
 
 def port_stats(message: bytes) -> list[PortCounters]:
     """The ports of one OFPMP_PORT_STATS reply."""
     found = []
-    for entry in _entries(message, PORT_STATS, 112, step=112):
+    for entry in entries(message, PORT_STATS, 112, step=112):
         number, received, sent, seconds, nanoseconds = _PORT_STATS.unpack(entry)
         counted = [None if count == _UNCOUNTED else count for count in (received, sent)]
         found.append(PortCounters(number, counted[0], counted[1], seconds + nanoseconds / 1e9))

@@ -27,7 +27,7 @@ from controller_app.model.policy import (
     Service,
     Tenant,
 )
-from controller_app.model.position import Diagnostic, PolicyError, Position
+from controller_app.model.position import NOWHERE, Diagnostic, PolicyError, Position
 from controller_app.policy.consistency import check_policy
 from controller_app.policy.diagnostics import Findings
 from controller_app.policy.entries import Entry
@@ -186,6 +186,7 @@ class _Builder:
                 self.name,
                 self.default is None or self.default.value == "allow",
                 tuple(sorted(self.flood)),
+                default_where=NOWHERE if self.default is None else self.default.position,
                 **{section: values(section) for section in _SECTIONS},
             )
         )

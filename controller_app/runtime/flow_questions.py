@@ -1,4 +1,4 @@
-"""Questions to a switch for what its flows or ports counted, and the answers, in any number of parts."""
+"""Questions to a switch for what its flows, groups or ports counted, and the answers, in any number of parts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller_app.openflow import decode, encode
+from controller_app.model.flow import Flow
+from controller_app.openflow import counted, decode, encode
+from controller_app.openflow.counted import GroupCounters, PortTraffic, Sum
 from controller_app.openflow.decode import FlowEntry, PortCounters
 
 Take = Callable[[list[FlowEntry] | None], None]
@@ -41,6 +43,28 @@ class FlowQuestions:
         xid = self._next_xid()
         self._open[xid] = _Question(decode.port_stats, take)
         return encode.port_stats_request(xid)
+
+    def ask_flow(self, flow: Flow, take: Take) -> bytes:
+        """The message that asks for one flow; what else lies within its match and has its cookie is told too."""
+        xid = self._open_one(decode.flow_stats, take)
+        return counted.flow_request(flow, xid)
+
+    def ask_sum(self, table: int, cookie: int, mask: int, take: Callable[[list[Sum] | None], None]) -> bytes:
+        """The message that asks what a table's flows, whose cookie agrees in the bits of the mask, counted together."""
+        return counted.sum_request(table, cookie, self._open_one(counted.read_sum, take), mask)
+
+    def ask_group(self, group: int, take: Callable[[list[GroupCounters] | None], None]) -> bytes:
+        """The message that asks what a group and its buckets counted."""
+        return counted.group_request(group, self._open_one(counted.read_groups, take))
+
+    def ask_traffic(self, take: Callable[[list[PortTraffic] | None], None]) -> bytes:
+        """The message that asks what every port counted, packets too."""
+        return encode.port_stats_request(self._open_one(counted.read_ports, take))
+
+    def _open_one(self, read: Callable[[bytes], list[Any]], take: Callable[[list[Any] | None], None]) -> int:
+        xid = self._next_xid()
+        self._open[xid] = _Question(read, take)
+        return xid
 
     def told(self, raw: bytes, xid: int) -> bool:
         """Read a message; answers whether it belonged to a question."""

@@ -8,10 +8,12 @@ from typing import Any
 from controller_app.model.allocation import Allocation
 from controller_app.model.flow import FlowState
 from controller_app.model.policy import Policy
+from controller_app.model.position import NOWHERE
 from controller_app.model.topology import IPAddress, Topology
+from controller_app.policy.diagnostics import nearest
 from controller_app.verification.classes import PacketClass
 from controller_app.verification.evaluate import Expectation
-from controller_app.verification.explain import hop_document
+from controller_app.verification.explain import Explainer, Told
 from controller_app.verification.packet import ICMP, ICMPV6, PROTOCOLS, Packet, addresses, describe
 from controller_app.verification.verify import Checker
 from controller_app.verification.walk import ALL_SLOTS, Fate, Walk, walk_from
@@ -37,40 +39,54 @@ class TraceError(ValueError):
 
 
 def trace(policy: Policy, topology: Topology, state: FlowState, allocation: Allocation | None,
-          packet: PacketSpec, slot: int | None = None) -> dict[str, Any]:
+          packet: PacketSpec, slot: int | None = None, told: list[Told] | None = None,
+          checker: Checker | None = None) -> dict[str, Any]:
     """The packet's way there and back.
 
     `{"forward": [hop...], "return": [hop...], "functions": ["fw1"], "verdict": "delivered", ...}` with hops
-    as in `explain.hop_document`; `verdict` is delivered, dropped, controller, lost or looped; `functions` are
+    as in `explain.Explainer.hops`; `verdict` is delivered, dropped, controller, lost or looped; `functions` are
     instance names in the order they are met; `ttl_hops` name who takes one off the TTL, in order, as a traceroute
     lists them: `[{"ttl": 1, "name": "r2", "address": "10.0.0.2"}, {"ttl": 2, "name": "gateway"}]`; `copies` and
     `return_copies` list `{"tap": "ids1", "hops": [...]}` from the switch on that makes the copy. Where only a
     switch's hash decides, the main document is the way that most of the 256 slots take, and `candidates` lists
     every way with its number of slots. With `slot`
-    (0 to 255, asked of the switch) there is one way and no candidates.
+    (0 to 255, asked of the switch) there is one way and no candidates. `told` gets every rule in the document, with
+    the flow that it is. `checker`: one of the same network, where there is one already.
     """
-    checker = Checker(policy, topology, state, allocation)
+    checker = checker or Checker(policy, topology, state, allocation)
     asked = class_of(checker, topology, packet)
     frame, wanted = checker.frame(asked)
     slots = ALL_SLOTS if slot is None else 1 << slot
-    ways = [_way(checker, frame, wanted, packet.host, walk, allocation)
+    explainer = Explainer(policy, checker.network, allocation)
+    ways = [way_document(checker, explainer, frame, wanted, packet.host, walk)
             for walk in walk_from(checker.network, frame, packet.host, arm=checker.arm(asked), slots=slots)]
+    if told is not None:
+        told += explainer.told
+    return {**main_document(ways), "packet": describe(frame), "expected": wanted.verdict, **by_classifier(wanted),
+            **({"candidates": ways} if len(ways) > 1 else {})}
+
+
+def main_document(ways: list[dict[str, Any]]) -> dict[str, Any]:
+    """The way that most slots take. The ways are put in order, that one first."""
     ways.sort(key=lambda way: -way["slots"])
-    best = {key: value for key, value in ways[0].items() if key != "slots"}
+    return {key: value for key, value in ways[0].items() if key != "slots"}
+
+
+def by_classifier(wanted: Expectation) -> dict[str, Any]:
+    """Which classifier decides, and where it is written."""
     classifier = wanted.classifier
-    document = {**best, "packet": describe(frame), "expected": wanted.verdict,
-                "classifier": None if classifier is None else classifier.name}
-    if len(ways) > 1:
-        document["candidates"] = ways
-    return document
+    return {"classifier": None if classifier is None else classifier.name,
+            "position": None if classifier is None or classifier.where == NOWHERE else str(classifier.where)}
 
 
 def class_of(checker: Checker, topology: Topology, packet: PacketSpec) -> PacketClass:
     """The packet as the checker takes it; TraceError says what is missing to build it."""
     host = topology.hosts.get(packet.host)
     if host is None or packet.host not in checker.evaluator.members:
+        guess = nearest(packet.host, checker.evaluator.members)
         raise TraceError(f"there is no host {packet.host!r} that sends packets of its own; "
-                         "name a host of the topology that is no function")
+                         + (f"did you mean {guess!r}?" if guess and guess != packet.host else
+                            "name a host of the topology that is no function"))
     if host.mac is None:
         raise TraceError(f"the MAC address of {packet.host} is not known; declare it in the topology")
     source = packet.source or next((ip for ip in host.ips if ip.version == packet.destination.version), None)
@@ -90,17 +106,18 @@ def class_of(checker: Checker, topology: Topology, packet: PacketSpec) -> Packet
                        protocol, *ports)
 
 
-def _way(checker: Checker, frame: Packet, wanted: Expectation, sender: str, walk: Walk,
-         allocation: Allocation | None) -> dict[str, Any]:
+def way_document(checker: Checker, explainer: Explainer, frame: Packet, wanted: Expectation, sender: str | None,
+                 walk: Walk) -> dict[str, Any]:
+    """One way of a packet and of its answer. sender: who sent it; None where that is not known."""
     main = walk.main
     document: dict[str, Any] = {
         "slots": walk.slots.bit_count(),
-        "forward": _hops(main, allocation),
+        "forward": [] if main is None else explainer.hops(main.hops, walk),
         "return": [],
         "functions": [] if main is None else _instances(checker, main),
         "ttl_hops": [] if main is None else _ttl_hops(checker, frame, main),
         "taps": [_instance(checker, fate.host) for fate in walk.of("tapped")],
-        "copies": _copies(checker, walk, allocation),
+        "copies": _copies(checker, explainer, walk),
         "return_copies": [],
         "verdict": "dropped" if main is None else main.kind,
         "host": None if main is None else main.host,
@@ -108,22 +125,18 @@ def _way(checker: Checker, frame: Packet, wanted: Expectation, sender: str, walk
     if main is not None and main.kind != "delivered":
         document["reason"] = main.reason
     if main is not None and main.host is not None and main.kind == "delivered" and main.host != sender \
-            and addresses(frame) is not None:
+            and sender is not None and addresses(frame) is not None:
         answer, _, _ = checker.reply(frame, wanted, main)
         back = walk_from(checker.network, answer, main.host, arm=main.arm, connections=walk.connections,
                          slots=walk.slots_of(answer), hashes=walk.hashes)
         returned = back[0].main
-        document["return"] = _hops(returned, allocation)
-        document["return_copies"] = _copies(checker, back[0], allocation)
+        document["return"] = [] if returned is None else explainer.hops(returned.hops, back[0])
+        document["return_copies"] = _copies(checker, explainer, back[0])
         document["return_verdict"] = "dropped" if returned is None else returned.kind
     return document
 
 
-def _hops(fate: Fate | None, allocation: Allocation | None) -> list[dict[str, Any]]:
-    return [] if fate is None else [hop_document(hop, allocation) for hop in fate.hops]
-
-
-def _copies(checker: Checker, walk: Walk, allocation: Allocation | None) -> list[dict[str, Any]]:
+def _copies(checker: Checker, explainer: Explainer, walk: Walk) -> list[dict[str, Any]]:
     """The ways of a packet's copies: which tap, and the hops from the switch on that made the copy."""
     main = walk.main
     found = []
@@ -133,7 +146,7 @@ def _copies(checker: Checker, walk: Walk, allocation: Allocation | None) -> list
             if (own.switch, own.in_port, own.packet) != (others.switch, others.in_port, others.packet):
                 break
             together += 1
-        hops = [hop_document(hop, allocation) for hop in fate.hops[max(together - 1, 0):]]
+        hops = explainer.hops(fate.hops[max(together - 1, 0):], walk)
         found.append({"tap": _instance(checker, fate.host), "hops": hops})
     return found
 

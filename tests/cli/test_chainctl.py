@@ -256,7 +256,7 @@ def test_a_reader_who_has_seen_enough_is_no_error(files: Files) -> None:
         (["validte", "x.yaml"], "No such command 'validte'"),
         (["validate"], "Missing argument"),
         (["trace", "--from", "h1", "--to", "10.0.0.1", "--dport", "99999"], "Invalid value for '--dport'"),
-        (["describe"], "`describe` is not in this version"),
+        (["describe", "chain"], "Missing argument 'NAME'"),
         (["lab", "nonsense"], "No such command"),
     ],
 )

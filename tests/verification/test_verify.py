@@ -171,7 +171,10 @@ def test_a_trace_of_a_denied_packet_ends_at_the_classifier() -> None:
     spec = PacketSpec("h1", ip_address("10.2.0.21"), "tcp", 40000, 23)
     document = trace(POLICY, TOPOLOGY, STATE, ALLOCATION, spec)
     assert (document["verdict"], document["return"]) == ("dropped", [])
-    assert document["forward"][-1]["rules"][-1] == {"table": "classify", "object": "classifiers/no-telnet"}
+    rule = document["forward"][-1]["rules"][-1]
+    assert (rule["table"], rule["object"], rule["actions"]) == ("classify", "classifiers/no-telnet", "drop")
+    assert rule["position"] == document["position"] == str(POLICY.tenants["default"].classifiers["no-telnet"].where)
+    assert "counters" not in rule
 
 
 @pytest.mark.parametrize(("spec", "says"), [
