@@ -80,7 +80,7 @@ class Bed:
         if groups:
             self.ovs.ofctl("add-groups", bridge, "-", stdin=groups)
         self.ovs.ofctl("add-flows", bridge, "-", stdin=flows)
-        self.ovs.appctl("revalidator/purge")  # what the datapath had cached answers no more
+        self.ovs.purge()  # what the datapath had cached answers no more
 
     def set_link(self, link: Link, state: str) -> None:
         """Both ends of a cable "up" or "down"."""
@@ -89,7 +89,9 @@ class Bed:
             self.ovs.ofctl("mod-port", bridge, f"{bridge}-{end.port}", state)
 
     def send(self, host: str, *frames: bytes, arm: str = "") -> Seen:
-        """Frames from a host, and everything that came of them, with functions played (`bed_players`)."""
+        """Frames from a host, and everything that came of them, with functions played (`bed_players`). They meet the
+        flows that the switches hold by now."""
+        self.ovs.follow_flows()
         seen = Seen()
         for start in range(0, len(frames), 20):
             self.ovs.receive(self.ports[host, arm], *frames[start : start + 20])

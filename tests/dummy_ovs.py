@@ -66,6 +66,9 @@ class DummyOvs:
         self._pcaps: dict[str, Path] = {}
         self._read: dict[str, int] = {}
         self._waiting: Counter[str] = Counter()  # frames that came to ports since all had left
+        self._steered = False  # a controller may change flows at any time
+        self._changes = ""  # how often Open vSwitch saw its flows changed, when its cache was emptied last
+        self._written = False  # flows were changed by `ofctl` since then
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -176,6 +179,7 @@ class DummyOvs:
 
     def ofctl(self, *args: str, stdin: str | None = None, version: str = "OpenFlow13") -> str:
         """`ovs-ofctl -O VERSION ARGS`; a bridge is named by its name."""
+        self._written |= not args[0].startswith("dump")
         return self._run("ovs-ofctl", "-O", version, *args, stdin=stdin)
 
     def appctl(self, *args: str) -> str:
@@ -267,6 +271,7 @@ class DummyOvs:
 
     def set_controller(self, bridge: str, host: str, port: int) -> None:
         """Let the bridge connect to a controller; it retries each second at most."""
+        self._steered = True
         self._do(("set-controller", bridge, f"tcp:{host}:{port}"),
                  ("set", "controller", bridge, "connection-mode=out-of-band", "max-backoff=1000",
                   "inactivity-probe=5000"))
@@ -295,12 +300,45 @@ class DummyOvs:
         rounds = max(self._waiting.values(), default=1)
         self._waiting.clear()
         for _ in range(rounds):
-            with socket.socket(socket.AF_UNIX) as control:
-                control.settimeout(30)
-                control.connect(str(self.dir / "vswitchd.ctl"))
-                control.sendall(b'{"method":"version","params":[],"id":0}')
-                if not control.recv(1 << 16):
-                    raise OvsError(f"ovs-vswitchd closed the connection: {self.log()}")
+            self._go_round()
+
+    def _go_round(self) -> None:
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(30)
+            control.connect(str(self.dir / "vswitchd.ctl"))
+            control.sendall(b'{"method":"version","params":[],"id":0}')
+            if not control.recv(1 << 16):
+                raise OvsError(f"ovs-vswitchd closed the connection: {self.log()}")
+
+    def follow_flows(self) -> None:
+        """Return when what is received from now on meets the flows as they are.
+
+        Open vSwitch answers an OpenFlow barrier when its tables hold the flows; what its datapath has cached of the
+        flows before (megaflows) is looked through a little later by threads of its own (ofproto/ofproto-dpif-upcall.c,
+        udpif_revalidator). A frame sent at once takes the old way. So the cache is emptied where flows changed since
+        it was emptied last; where none did it stays, so that tests go on meeting it.
+        """
+        if self._steered:
+            self._go_round()  # flows are taken from connections in one round, and told to the datapath in the next
+            changes = self.appctl("coverage/read-counter", "rev_flow_table")
+            self._written |= changes != self._changes
+            self._changes = changes
+        if self._written:
+            self._written = False
+            self.purge()
+
+    def count(self) -> None:
+        """Return when the counters of flows hold all that the datapath has passed by now, within a second. The cache
+        stays as it is."""
+        for _ in range(2):  # the one that goes on now may be past some of it
+            self.appctl("revalidator/wait")
+
+    def purge(self) -> None:
+        """Empty the datapath's cache. What it counted is added to the flows first, and the next frame meets them."""
+        for _ in range(10):
+            self.appctl("revalidator/purge")  # passes over what one of its threads is looking at just then
+            if "recirc_id" not in self.appctl("dpctl/dump-flows"):
+                return
 
     def sent(self, port: str, count: int | None = None, wait: float = 1.0) -> list[bytes]:
         """Frames that left by a port since the last call. With `count`, waits until there are as many, at

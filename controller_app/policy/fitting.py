@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from ipaddress import ip_network
 
 from controller_app.model.policy import (
     Classifier,
@@ -16,7 +17,7 @@ from controller_app.model.policy import (
     Tenant,
 )
 from controller_app.model.position import Diagnostic, Position
-from controller_app.model.topology import Host, IPAddress, Topology
+from controller_app.model.topology import Host, IPAddress, IPNetwork, Topology
 from controller_app.modes import MODES
 from controller_app.policy.by_edges import check_labels, check_required
 from controller_app.policy.consistency import instance_hosts
@@ -190,22 +191,34 @@ class _Fitting:
         return True
 
     def addresses(self, tenant: Tenant) -> None:
-        """Within a tenant an IP address, and a MAC address, has one owner."""
+        """Within a tenant an IP address, all that a prefix stands for, and a MAC address has one owner. What lies in a
+        wider prefix of somebody else's is its own."""
         owners: dict[IPAddress, str] = {}
+        ranges: dict[IPNetwork, str] = {}
         for network in tenant.networks.values():
             for gateway in network.gateways:
                 owners.setdefault(gateway, f"the gateway of network {network.name!r} ({network.where})")
+            for subnet in network.subnets if network.kind == "service" else ():
+                ranges[subnet] = f"the services of network {network.name!r} ({network.where})"
         preferred = {address: service for service in tenant.services.values() for address in service.ips}
         macs: dict[str, str] = {}
         for host in self.topology.hosts.values():
             if self.tenant_of(host.name) != tenant.name:
                 continue
+            itself = f"host {host.name!r} ({host.where})"
             for address in (*host.ips, *host.out_ips):
                 if address in preferred:
                     self.taken(preferred[address], address, host)
-                if address in owners:
-                    self.duplicate(tenant, host, str(address), owners[address])
-                owners.setdefault(address, f"host {host.name!r} ({host.where})")
+                owner = owners.get(address) or ranges.get(ip_network(address))
+                if owner is not None:
+                    self.duplicate(tenant, host, str(address), owner)
+                owners.setdefault(address, itself)
+            for prefix in host.prefixes:
+                alone = prefix.prefixlen == prefix.max_prefixlen
+                owner = ranges.get(prefix) or (owners.get(prefix.network_address) if alone else None)
+                if owner is not None and owner != itself:
+                    self.duplicate(tenant, host, str(prefix), owner)
+                ranges.setdefault(prefix, itself)
             for mac in dict.fromkeys((host.mac, host.out_mac)):  # both arms may have the same
                 if mac is None:
                     continue

@@ -135,23 +135,31 @@ class _Checker:
     def overlaps(self) -> None:
         """Two networks of one kind with common addresses: a host would be in both. A pool of service
         addresses may lie within a network of hosts."""
-        seen: list[tuple[Entry, IPNetwork]] = []
-        for entry in self.entries["networks"].values():
-            for index, subnet in enumerate(entry.value.subnets):
-                for other, taken in seen:
-                    if (
-                        other is not entry
-                        and other.value.kind == entry.value.kind
-                        and taken.version == subnet.version
-                        and taken.overlaps(subnet)
-                    ):
-                        self.problem(
-                            entry,
-                            ("subnet", index),
-                            f"{subnet} overlaps {taken} of network {other.value.name!r} ({other.where})",
-                            "give each network addresses of its own",
-                        )
-                seen.append((entry, subnet))
+        every = [
+            (subnet, number, index, entry)
+            for number, entry in enumerate(self.entries["networks"].values())
+            for index, subnet in enumerate(entry.value.subnets)
+        ]
+        # Of two prefixes that have addresses in common one holds the other, which comes later in this order.
+        every.sort(key=lambda each: (each[3].value.kind, each[0].version, *_place(each[0]), *each[1:3]))
+        found = []
+        holding: list[tuple[IPNetwork, int, int, Entry]] = []  # the prefixes around, none twice, the nearest last
+        for each in every:
+            while holding and not _holds(holding[-1], each):
+                holding.pop()
+            other = next((one for one in reversed(holding) if one[3] is not each[3]), None)
+            if other is not None:
+                first, second = sorted((other, each), key=lambda one: one[1:3])
+                found.append((second, first))
+            if not holding or holding[-1][0] != each[0]:
+                holding.append(each)
+        for (subnet, _, index, entry), (taken, _, _, other_entry) in sorted(found, key=lambda pair: pair[0][1:3]):
+            self.problem(
+                entry,
+                ("subnet", index),
+                f"{subnet} overlaps {taken} of network {other_entry.value.name!r} ({other_entry.where})",
+                "give each network addresses of its own",
+            )
 
     def endpoint(self, entry: Entry) -> None:
         endpoint: Endpoint = entry.value
@@ -322,6 +330,14 @@ class _Checker:
                     entry, (key, index), f"a second {key} of IPv{value.version}", "write one a family"
                 )
             families.add(value.version)
+
+
+def _place(subnet: IPNetwork) -> tuple[int, int]:
+    return int(subnet.network_address), subnet.prefixlen
+
+
+def _holds(outer: tuple[IPNetwork, int, int, Entry], inner: tuple[IPNetwork, int, int, Entry]) -> bool:
+    return outer[3].value.kind == inner[3].value.kind and _within(inner[0], outer[0])
 
 
 def _within(part: IPNetwork, whole: IPNetwork) -> bool:

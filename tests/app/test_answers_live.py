@@ -64,6 +64,7 @@ def lab(ovs: dummy.DummyOvs, policy: str = POLICY) -> Iterator[tuple[bed.Bed, Pl
 def told(network: bed.Bed, sender: str, frame: Any, layer: Any, seconds: float = 3) -> Ether:
     """What the sender of a frame gets to hear of a layer; nobody else may hear anything of it."""
     ovs = network.ovs
+    ovs.follow_flows()
     ovs.receive(network.ports[sender, ""], bytes(frame))
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

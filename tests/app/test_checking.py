@@ -140,6 +140,7 @@ def lab(
         for bridge in network.bridges.values():
             ovs.set_controller(bridge, "127.0.0.1", controller.port)
         controller.wait_switches(4)
+        ovs.follow_flows()
         servers.start()
         try:
             yield network, controller, servers

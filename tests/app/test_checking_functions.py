@@ -106,6 +106,7 @@ def lab(ovs: dummy.DummyOvs, text: str) -> Iterator[tuple[Topology, PlainControl
             for bridge in network.bridges.values():
                 ovs.set_controller(bridge, "127.0.0.1", controller.port)
             controller.wait_switches(3)
+            ovs.follow_flows()
             yield topology, controller, machines
         finally:
             machines.ending.set()
@@ -222,7 +223,7 @@ def test_remembered_connections_of_who_is_out_move_and_no_others(dummy_ovs: dumm
         controller.wait_switches(3)
         for frames in machines.handed.values():
             frames.clear()
-        dummy_ovs.appctl("revalidator/purge")
+        dummy_ovs.follow_flows()
         dummy_ovs.receive(out_of_a, *(syn(port, "A") for port in connections))
         settle(40)
         assert sorted(received(machines)) == connections, "those of fw2 go through fw1 now"
@@ -232,7 +233,7 @@ def test_remembered_connections_of_who_is_out_move_and_no_others(dummy_ovs: dumm
         controller.wait_switches(3)
         for frames in machines.handed.values():
             frames.clear()
-        dummy_ovs.appctl("revalidator/purge")
+        dummy_ovs.follow_flows()
         dummy_ovs.receive(out_of_a, *(syn(port, "A") for port in connections))
         settle(40)
         assert sorted(received(machines)) == connections
@@ -246,7 +247,7 @@ def test_when_nobody_is_left_on_failure_decides(dummy_ovs: dummy.DummyOvs, on_fa
         machines.dead = {"fw1", "fw2"}
         controller.wait(lambda c: len(c.computed.topology.unready) == 2)
         controller.wait_switches(3)
-        dummy_ovs.appctl("revalidator/purge")
+        dummy_ovs.follow_flows()
         dummy_ovs.receive(machines.network.ports["a", ""], *(syn(port) for port in range(3000, 3010)))
         time.sleep(0.5)
         resets = [Ether(frame) for frame in machines.handed["a", ""]]

@@ -93,6 +93,7 @@ def test_ipv6_hosts_find_each_other_too(dummy_ovs: dummy.DummyOvs) -> None:
             dummy_ovs.set_controller(f"s{n}", "127.0.0.1", controller.port)
         controller.wait(lambda c: len(c.topology.links) == 2)
         controller.wait_switches(3)
+        dummy_ovs.follow_flows()
         dummy_ovs.receive("h1", ask6(1, 4))
         assert Ether(heard(dummy_ovs, 4, "ICMPv6ND_N"))[ICMPv6ND_NS].tgt == "fd00::4"
         dummy_ovs.receive("h4", answer6(4, 1))
@@ -117,6 +118,7 @@ def test_the_first_packet_of_a_host_with_a_fixed_neighbour_table_is_not_lost(
             dummy_ovs.set_controller(f"s{n}", "127.0.0.1", controller.port)
         controller.wait(lambda c: len(c.topology.links) == 2)
         controller.wait_switches(3)
+        dummy_ovs.follow_flows()
         dummy_ovs.receive("h3", ask(3, 99))
         controller.wait(lambda c: len(c.topology.hosts) == 1)
         dummy_ovs.receive("h1", ping(1, 3))
@@ -130,6 +132,7 @@ def test_a_host_that_moves_is_found_where_it_went(dummy_ovs: dummy.DummyOvs) -> 
             dummy_ovs.set_controller(f"s{n}", "127.0.0.1", controller.port)
         controller.wait(lambda c: len(c.topology.links) == 2)
         controller.wait_switches(3)
+        dummy_ovs.follow_flows()
         dummy_ovs.receive("h3", ask(3, 99))
         dummy_ovs.receive("h1", ask(1, 99))
         controller.wait(lambda c: len(c.topology.hosts) == 2)
@@ -139,6 +142,7 @@ def test_a_host_that_moves_is_found_where_it_went(dummy_ovs: dummy.DummyOvs) -> 
         )
         controller.wait(lambda c: str(c.topology.hosts["host-020000000001"].attach[""]) == "s3:2")
         controller.wait_switches(3)
+        dummy_ovs.follow_flows()
         dummy_ovs.receive("h3", ping(3, 1))
         assert heard(dummy_ovs, 4, "ICMP") == ping(3, 1)
 
@@ -160,6 +164,7 @@ def test_every_pair_of_hosts_reaches_each_other(dummy_ovs: dummy.DummyOvs) -> No
                 reply = Ether(heard(dummy_ovs, source, "ARP"))[ARP]
                 assert (reply.op, reply.hwsrc, reply.psrc) == (2, mac(target), f"10.0.0.{target}")
                 # the first packet after the answer finds its way: nothing is left to be installed
+                dummy_ovs.follow_flows()
                 dummy_ovs.receive(f"h{source}", ping(source, target))
                 assert heard(dummy_ovs, target, "ICMP") == ping(source, target)
                 for other in range(1, 5):

