@@ -15,7 +15,6 @@ upon the evidence of who tried it (see `witness`).
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import replace
 
 from controller_app.model.flow import Group
 from controller_app.verification.evaluate import Expectation
@@ -36,15 +35,21 @@ class Coverage:
         self._groups: dict[tuple[str, int], tuple[Group, dict[int, int]]] = {}
         self._shares = 0
 
-    def share(self, wanted: Expectation, ends: frozenset[str], kind: Hashable) -> Share | None:
+    def share(self, wanted: Expectation, ends: frozenset[str], kind: str, tcp: bool, version: int) -> Share | None:
         """What is to be tried for a class of packets; None: every way. ends: the edge switches of its receivers. kind:
-        what else counts for how it is tried."""
+        of packets (see PacketClass). What a TCP connection showed counts for others too, but not the other way round,
+        since conntrack follows TCP more closely; what a single packet of another kind shows counts for its kind only.
+        """
         every = (wanted, *wanted.alternatives)
         if any(each.conflict or (each.chain is not None and each.chain.by_edges) for each in every):
             return None
         self._shares += 1
-        essence = tuple([replace(each, classifier=None, targets=(), alternatives=()) for each in every])
-        return Share(self, self._number((essence, kind)), ends, self._shares)
+        along = dict.fromkeys((each.tenant, each.chain, each.reversed, each.order, each.service, each.areas, version)
+                              for each in every if each.order or each.service is not None)
+        numbers = [self._number((tuple(along), "", True))]
+        if kind or not tcp:
+            numbers.insert(0, self._number((tuple(along), kind, tcp)))
+        return Share(self, numbers, ends, self._shares)
 
     def done(self, share: Share, seen: Evidence) -> None:
         """Nothing was wrong with it: this is what it rests upon."""
@@ -75,7 +80,8 @@ class Coverage:
 class Share:
     """The part that one class has in it."""
 
-    def __init__(self, coverage: Coverage, wanted: int, ends: frozenset[str], turn: int) -> None:
+    def __init__(self, coverage: Coverage, wanted: Sequence[int], ends: frozenset[str], turn: int) -> None:
+        """wanted: numbers for what it is tried for: its own, and others that do as well."""
         self.new: dict[_Key, None] = {}
         self._relied: dict[int, Evidence] = {}
         self._coverage, self._wanted, self._ends, self._turn = coverage, wanted, ends, turn
@@ -101,10 +107,9 @@ class Share:
     def _narrowed(self, place: tuple[str, int], parts: Sequence[Part], numbers: Iterable[int]) -> Sequence[Part]:
         new, resting = [], []
         for part, number in zip(parts, numbers, strict=True):
-            keys: tuple[_Key, _Key] = (self._wanted, place, number), (self._wanted, self._ends, number)
-            known = [self._coverage.known(key) for key in keys]
+            known = [self._known(where, number) for where in (place, self._ends)]
             if None in known:
-                self.new |= dict.fromkeys(keys)
+                self.new |= dict.fromkeys((self._wanted[0], where, number) for where in (place, self._ends))
                 new.append(part)
             else:
                 resting.append((part, [seen for seen in known if seen is not None]))
@@ -115,3 +120,7 @@ class Share:
             else:
                 self._relied.update((id(each), each) for each in seen)
         return sorted(new)
+
+    def _known(self, where: Hashable, number: int) -> Evidence | None:
+        found = (self._coverage.known((wanted, where, number)) for wanted in self._wanted)
+        return next((seen for seen in found if seen is not None), None)

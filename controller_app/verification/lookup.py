@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any
 
 from controller_app.model.allocation import SLOTS
 from controller_app.model.flow import Conjunction, Flow, FlowKey, SubField
@@ -28,13 +28,15 @@ PACKET_NAMES = {"ip_ttl": "ttl"}  # a field by the name a packet has it under, w
 _FIRST = METADATA | {"eth_type", "ip_proto", "ip_frag", "arp_op", "icmp_type", "icmpv6_type"}
 
 
-class Found(NamedTuple):
+@dataclass(slots=True)
+class Found:
     """The flow that a look-up found, if any, and what of the packet it looked at. No flow of a priority below `least`
     can change what it found."""
 
     flow: Flow | None
     bits: Bits
     least: int
+    testimony: Any = None  # for whoever has to remember that it was looked up
 
 
 @dataclass(slots=True)

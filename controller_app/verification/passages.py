@@ -185,6 +185,17 @@ class Recording:
         if mask:
             self._read[name] = self._read.get(name, 0) | mask
 
+    def looked(self, bits: Bits, written: Mapping[str, int]) -> None:
+        """The same for several fields, but for what was written meanwhile."""
+        known, read = self._known, self._read
+        for name, mask in bits:
+            if name in written:
+                mask &= ~written[name]
+            if name in known:
+                mask &= ~known[name]
+            if mask:
+                read[name] = read.get(name, 0) | mask
+
     def looked_up(self, found: LookUp) -> None:
         self._lookups.add(found)
 

@@ -63,7 +63,7 @@ from controller_app.verification.headers import (
     push_vlan,
     unparsed,
 )
-from controller_app.verification.lookup import Bits, FlowIndex
+from controller_app.verification.lookup import FlowIndex
 from controller_app.verification.outcome import Passes, Result
 from controller_app.verification.packet import IPV4, IPV6, Packet, on_wire
 from controller_app.verification.passages import Recording
@@ -118,22 +118,24 @@ class SwitchRun:
         part = packet.slot
         if part is None or not self._index.looks_at(table, part):
             found = self._index.look_up(table, packet.fields)
-            self._looked(table, packet, found.bits, found.least)
+            packet.looked(found.bits)
+            if self._witness is not None:
+                if found.testimony is None:
+                    found.testimony = self._witness.look_up(self._name, table, found.bits, packet.fields, found.least)
+                self._witness.looked_up(found.testimony)
+                self._notes.looked_up(found.testimony)
             return found.flow
-        self._looked(table, packet, self._index.bits(table), 0, part.field)
+        bits = self._index.bits(table)
+        packet.looked(bits)
+        if self._witness is not None:
+            several = self._witness.look_up(self._name, table, bits, packet.fields, 0, part.field)
+            self._witness.looked_up(several)
+            self._notes.looked_up(several)
         flows = self._index.find_slots(table, packet.fields, part)
         slot = self._notes.spread(self._name, [None if flow is None else (flow.actions, flow.goto) for flow in flows])
         self._settle(packet, slot)
         packet.slot = part
         return flows[slot]
-
-    def _looked(self, table: int, packet: Underway, bits: Bits, least: int, several: str = "") -> None:
-        """A table was asked. several: the field of which every value is meant."""
-        for name, mask in bits:
-            packet.reads(name, mask)
-        if self._witness is not None:
-            values = tuple([None if name == several else packet.fields.get(name, 0) & mask for name, mask in bits])
-            self._notes.looked_up(self._witness.looked_up(self._name, table, bits, values, least))
 
     def _settle(self, packet: Underway, slot: int | None = None) -> None:
         """Write one slot where all were meant: that one, or what is decided where each behaves in its own way."""

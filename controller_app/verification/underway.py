@@ -22,6 +22,7 @@ from controller_app.model.flow import (
 )
 from controller_app.verification.conntrack import Place
 from controller_app.verification.headers import TAGGED
+from controller_app.verification.lookup import Bits
 from controller_app.verification.packet import Packet
 from controller_app.verification.passages import Recording
 
@@ -56,6 +57,11 @@ class Underway:
         mask &= ~self.written.get(name, 0)
         if mask and self.notes is not None:
             self.notes.reads(name, mask)
+
+    def looked(self, bits: Bits) -> None:
+        """All of these are looked at."""
+        if self.notes is not None:
+            self.notes.looked(bits, self.written)
 
     def wrote(self, name: str, mask: int = -1) -> None:
         """Bits of a field were written."""

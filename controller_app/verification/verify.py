@@ -138,7 +138,8 @@ def _verify(checker: Checker, witness: Witness, losses: bool, before: Verified |
     evidence: dict[PacketClass, tuple[Evidence, ...]] = {}
     findings: list[Finding] = []
     count = tried = 0
-    for representative in packet_classes(evaluator, topology, network.runs()):
+    # Connections first: what they show counts for fragments and errors as well.
+    for representative in sorted(packet_classes(evaluator, topology, network.runs()), key=lambda each: bool(each.kind)):
         count += 1
         seen = known.get(representative)
         if seen is not None:
@@ -216,7 +217,7 @@ class Checker:
             return None
         ends = frozenset(end.switch for target in wanted.targets
                          for end in self._topology.hosts[target.host].attach.values())
-        return coverage.share(wanted, ends, (tried.kind, tried.protocol == TCP, tried.destination.version))
+        return coverage.share(wanted, ends, tried.kind, tried.protocol == TCP, tried.destination.version)
 
     def check(self, tried: PacketClass, share: Share | None = None) -> list[Finding]:
         """Everything wrong with this packet, its reply and the packet after that, whichever way it goes, but for those

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from controller_app.model.flow import Flow
 from controller_app.model.topology import IPAddress
 from controller_app.verification.lookup import PACKET_NAMES, Bits
+from controller_app.verification.packet import Packet
 
 Place = tuple[str, int]  # a switch and a table of it
 
@@ -72,15 +73,19 @@ class Witness:
         self._providers: set[tuple[str, str]] = set()
         self._visited: set[str] = set()
 
-    def looked_up(self, switch: str, table: int, bits: Bits, values: tuple[int | None, ...], least: int) -> LookUp:
-        """A switch looked a packet up in a table."""
+    def look_up(self, switch: str, table: int, bits: Bits, fields: Packet, least: int, several: str = "") -> LookUp:
+        """The look-up of a packet in a table of a switch. several: the field of which every value is meant."""
+        values = tuple([None if name == several else fields.get(name, 0) & mask for name, mask in bits])
         known = self._known.setdefault((switch, table), {})
         found = known.get((bits, values, least))
         if found is None:
             found = known.setdefault((bits, values, least), LookUp(bits, values, least))
             self._count += 1
-        self._lookups.add(found)
         return found
+
+    def looked_up(self, found: LookUp) -> None:
+        """A switch did so."""
+        self._lookups.add(found)
 
     def saw(self, lookups: Iterable[LookUp], groups: Iterable[tuple[str, int]]) -> None:
         """A switch did again what it did before."""

@@ -106,17 +106,25 @@ def test_what_rests_upon_something_says_so() -> None:
     group = max((group for held in state.values() for group in held.groups.values()), key=lambda one: len(one.buckets))
     parts = [(index, 1 << index) for index in range(len(group.buckets))]
     coverage, wanted = Coverage(), Expectation("default", "chain", order=("fw",))
-    first = coverage.share(wanted, frozenset({"s1"}), "")
+    first = coverage.share(wanted, frozenset({"s1"}), "", True, 4)
     assert first is not None and list(first.of_group("s2", group, parts)) == parts and first.relied == ()
     seen = Witness().testify()
     coverage.done(first, seen)
     for switch, end, some in (("s2", "s1", LEAST), ("s2", "s9", len(parts)), ("s3", "s1", len(parts))):
-        again = coverage.share(wanted, frozenset({end}), "")
+        again = coverage.share(wanted, frozenset({end}), "", True, 4)
         assert again is not None and len(again.of_group(switch, group, parts)) == some
         assert again.relied == ((seen,) if some == LEAST else ())
-    other = coverage.share(Expectation("default", "chain", order=("ids",)), frozenset({"s1"}), "")
+    other = coverage.share(Expectation("default", "chain", order=("ids",)), frozenset({"s1"}), "", True, 4)
     assert other is not None and list(other.of_group("s2", group, parts)) == parts
-    forgotten = Coverage(coverage, lambda _: False).share(wanted, frozenset({"s1"}), "")
+    for kind, tcp, some in (("", False, LEAST), ("fragment", True, LEAST), ("error", False, LEAST)):
+        rests = coverage.share(wanted, frozenset({"s1"}), kind, tcp, 4)
+        assert rests is not None and len(rests.of_group("s2", group, parts)) == some
+        alone = coverage.share(wanted, frozenset({"s7"}), kind, tcp, 4)
+        assert alone is not None and list(alone.of_group("s2", group, parts)) == parts
+        coverage.done(alone, seen)
+    ordinary = coverage.share(wanted, frozenset({"s7"}), "", True, 4)
+    assert ordinary is not None and list(ordinary.of_group("s2", group, parts)) == parts
+    forgotten = Coverage(coverage, lambda _: False).share(wanted, frozenset({"s1"}), "", True, 4)
     assert forgotten is not None and list(forgotten.of_group("s2", group, parts)) == parts
 
 
