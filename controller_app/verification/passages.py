@@ -166,10 +166,10 @@ def again(gate: Gate, packet: Packet, asked: Asked, witness: Witness | None) -> 
 
 class Recording:
     """Notes what a passage looks at and asks while a switch runs it. answers: to its first questions, where they were
-    given before."""
+    given before. fit: whether it can be kept; without, nothing is noted."""
 
-    def __init__(self, packet: Packet, asked: Asked, answers: Sequence[Any]) -> None:
-        self.fit = True  # whether it can be kept
+    def __init__(self, packet: Packet, asked: Asked, answers: Sequence[Any], fit: bool = True) -> None:
+        self.fit = fit
         self._packet, self._asked, self._answers = packet, asked, answers
         self._known: dict[str, int] = {}
         self._read: dict[str, int] = {}
@@ -213,6 +213,8 @@ class Recording:
     def track(self, real: Packet, written: Mapping[str, int], earlier: Packet | None, place: Place, commit: bool,
               nat: Nat | None, mark: Write, label: Write) -> Tracked:
         """Conntrack is asked. real: the packet. earlier: the same as an earlier question had it, if it was tracked."""
+        if not self.fit:
+            written = {}
         before = None if earlier is None else self._tracked[id(earlier)][0]
         self._tracked[id(real)] = len(self._steps), real
         question = Tracking(change_of(real, written), before, place, commit, nat, mark, label)

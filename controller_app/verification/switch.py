@@ -95,7 +95,7 @@ class SwitchRun:
     def run(self, packet: Packet, in_port: int, table: int = 0) -> list[Result]:
         """Process a frame that arrived at a port."""
         fields = {**parsed(on_wire(packet)), "in_port": in_port}
-        self._table(table, Underway(fields, notes=self._notes), 0, True)
+        self._table(table, Underway(fields, notes=self._notes if self._notes.fit else None), 0, True)
         self.results = self._passes.kept()
         return self.results
 
@@ -422,5 +422,6 @@ class SwitchRun:
         self._became(Result(None, frame, tuple(packet.rules), reason, looped, void), packet)
 
     def _became(self, result: Result, packet: Underway) -> None:
-        self._notes.result(result, packet.changes())
+        if self._notes.fit:
+            self._notes.result(result, packet.changes())
         self._passes.add(result)

@@ -39,6 +39,7 @@ from controller_app.verification.witness import Evidence, Witness
 from controller_app.verification.wrapping import tag_of, wrapped
 
 MAX_FINDINGS = 20
+FEW = 100  # classes for which it is not worth keeping what switches did
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,9 @@ def _verify(checker: Checker, witness: Witness, losses: bool, before: Verified |
     findings: list[Finding] = []
     count = tried = 0
     # Connections first: what they show counts for fragments and errors as well.
-    for representative in sorted(packet_classes(evaluator, topology, network.runs()), key=lambda each: bool(each.kind)):
+    classes = sorted(packet_classes(evaluator, topology, network.runs()), key=lambda each: bool(each.kind))
+    checker.network = network = replace(network, keeps=sum(each not in known for each in classes) > FEW)
+    for representative in classes:
         count += 1
         seen = known.get(representative)
         if seen is not None:

@@ -55,6 +55,8 @@ class Network:
     one_datapath: bool = True
     witness: Witness | None = field(default=None, compare=False)  # who is told what walks look at
 
+    keeps: bool = True  # whether what switches do is kept; not worth it for a few packets
+
     _indexes: dict[str, FlowIndex] = field(default_factory=dict, compare=False)
     _runs: dict[str, frozenset[Run]] = field(default_factory=dict, compare=False)
     _parts: dict[tuple[str, int], tuple[int, ...] | None] = field(default_factory=dict, compare=False)
@@ -365,7 +367,7 @@ class _Run(Asked):
             known, answers = again(gate, packet, self, network.witness)
             if known is not None:
                 return known
-        notes = Recording(packet, self, answers)
+        notes = Recording(packet, self, answers, gate is not None and network.keeps)
         run = SwitchRun(switch, network.index(switch), network.state.get(switch, _NOTHING),
                         "" if network.one_datapath else switch, notes, lambda: iter(network.ports.get(switch, ())),
                         lambda port: network.is_up(End(switch, port)), network.witness)
