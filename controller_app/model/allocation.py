@@ -25,7 +25,9 @@ class Allocation:
     served_by: "TENANT/SERVICE" -> the hosts at these waypoints, in the same order;
     providers: "TENANT/SERVICE" -> endpoint -> host, of all whose connections go on, also of those that the service's
     selector does not match any more;
-    next: number space -> where to look for the next free number, so that numbers are not soon used again.
+    next: number space -> where to look for the next free number, so that numbers are not soon used again;
+    retired: number space -> numbers that were given up, and that packets under way may still carry: nobody gets them
+    until whoever knows when that is over empties this.
     """
 
     blocks: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
@@ -38,6 +40,7 @@ class Allocation:
     served_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     providers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     next: Mapping[str, int] = field(default_factory=dict)
+    retired: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @cached_property
     def object_names(self) -> Mapping[int, str]:
@@ -62,4 +65,5 @@ class Allocation:
             served_by={k: tuple(v) for k, v in data.get("served_by", {}).items()},
             providers={k: dict(v) for k, v in data.get("providers", {}).items()},
             next=dict(data.get("next", {})),
+            retired={k: tuple(v) for k, v in data.get("retired", {}).items()},
         )

@@ -182,6 +182,12 @@ def bundle_open(messages: Iterable[bytes], bundle_id: int, xid: int = 0, atomic:
     return b"".join(parts)
 
 
+def bundle_close(bundle_id: int, xid: int = 0) -> bytes:
+    """Nothing more is added. Answered with `xid` (decode.BundleReply), after every error that what was added led to:
+    messages of a connection are taken in order (OpenFlow 1.4.0, 7.3.9.2)."""
+    return _BUNDLE_CONTROL.pack(VERSION, 4, 24, xid, ONF, 2300, bundle_id, 2, _ORDERED | 1)
+
+
 def bundle_commit(bundle_id: int, xid: int = 0, atomic: bool = True) -> bytes:
     """Let a bundle take effect. Answered or refused with `xid`; an atomic one that is refused changed
     nothing, and the message that was the reason answers with its own xid too."""

@@ -14,7 +14,7 @@ from controller_app.model.policy import Function
 from controller_app.pipeline.between_tables import Kept, Ledger, Shared, Tables, crossed
 from controller_app.pipeline.edges import Use, uses
 from controller_app.pipeline.lacking import unmet
-from controller_app.pipeline.lists import PathNumbers
+from controller_app.pipeline.lists import PathNumbers, elsewhere
 from controller_app.pipeline.memory import Memory
 from controller_app.pipeline.views import InstanceView, ListView, Pair, World
 from controller_app.routing.cheapest import Sites, cheapest
@@ -64,7 +64,8 @@ def spread(
         # also of those that are kept for when they fit again
         tables = dict.fromkeys(slots[table_name(key, ends)] for ends in made)
         named = dict.fromkeys(filter(None, chain.from_iterable(tables)))
-        numbers = paths_of.of(key, view.sticky, named) if view.usable else {}
+        places = elsewhere(world.instances[view.tenant, name] for name in view.usable)
+        numbers = paths_of.of(key, view.sticky, named, places) if view.usable else {}
         complete = _with_slots(view, made, used, world, numbers)
         # the same object as before where it is equal, which spares others a long look
         lists[key] = memory.part(("list", key), complete, _itself, complete)

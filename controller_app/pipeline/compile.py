@@ -80,7 +80,8 @@ def compile_next(
     for switch, offered in choices.items():
         assembly.choose(switch, offered, groups)
     assembly.serve(groups)
-    made = replace(made, ids={**made.ids, "groups": groups, "ranks": classification.ranks}, next=numbers.next)
+    ids = {**made.ids, "groups": groups, "ranks": classification.ranks}
+    made = replace(made, ids=ids, next=numbers.next, retired=numbers.retired)
     state = {switch: assembly.state(switch) for switch in topology.switches}
     memory.seal()
     return Compiled(state, made, memory, world.unmet)

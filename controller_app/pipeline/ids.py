@@ -1,7 +1,8 @@
 """Handing out the numbers of an Allocation: what had one keeps it, what is new gets one nobody had lately.
 
 A switch may be behind: one that is not connected still acts on numbers of many compiles ago. So numbers go round:
-one that was given up is taken again only after all the others of its space were.
+one that was given up is taken again only after all the others of its space were, and while packets under way may carry
+it (`Allocation.retired`) only where there is no other.
 """
 
 from __future__ import annotations
@@ -23,6 +24,14 @@ class Numbers:
     def __init__(self, previous: Allocation) -> None:
         self._previous = previous
         self.next: dict[str, int] = dict(previous.next)
+        self.retired: dict[str, tuple[int, ...]] = dict(previous.retired)
+
+    def retire(self, space: str, numbers: Iterable[int]) -> None:
+        """These are given up in this step."""
+        already = self.retired.get(space, ())
+        fresh = tuple(sorted(set(numbers).difference(already)))
+        if fresh:
+            self.retired[space] = (*already, *fresh)
 
     def assign(
         self,
@@ -43,7 +52,8 @@ class Numbers:
         wanted = dict.fromkeys(names)
         if len(wanted) == len(previous) and all(map(eq, wanted, previous)):
             return previous
-        taken = {*previous.values(), *reserved}
+        retired = set(self.retired.get(space, ())).difference(previous.values(), reserved := set(reserved))
+        taken = {*previous.values(), *reserved, *retired}
         result: dict[str, int] = {}
         start = candidate = max(first, min(self.next.get(space, first), limit))
         fresh = sum(name not in previous for name in wanted)
@@ -58,14 +68,18 @@ class Numbers:
             while candidate >= limit or candidate in taken:
                 candidate += 1
                 if candidate >= limit:
-                    if turned:
+                    if turned and not retired:
                         raise too_many(space.partition("/")[0], limit - first)
+                    if turned:  # rather one that a late packet may carry than none
+                        taken -= retired
+                        retired = set()
                     candidate, turned = first, True
             taken.add(candidate)
             result[name] = candidate
             candidate += 1
         if candidate != start:
             self.next[space] = candidate
+        self.retire(space, (number for name, number in previous.items() if name not in wanted))
         return result
 
     def waypoints(self, attached: Mapping[str, list[str]]) -> tuple[dict[str, int], dict[str, Blocks]]:
@@ -78,14 +92,14 @@ class Numbers:
         blocks = {switch: list(found) for switch, found in self._previous.blocks.items()}
         used = {block for found in blocks.values() for block in found}
         ids: dict[str, int] = {}
-        had = set(self._previous.waypoints.values())
+        had = {*self._previous.waypoints.values(), *self._previous.retired.get("waypoints", ())}
         # the largest demand first, so that big aligned blocks are still to be had
         for switch, names in sorted(attached.items(), key=lambda item: (-len(item[1]), item[0])):
             mine = blocks.setdefault(switch, [])
             kept = {n: self._previous.waypoints[n] for n in names if _inside(mine, self._previous.waypoints.get(n))}
             lacking = len(names) - len(kept)
             room = sum(size for _, size in mine)
-            # what somebody had until now is not given to another in the same step
+            # what somebody had until now is not given to another in the same step, nor as long as packets carry it
             lately = [n for n in range_of(mine) if n in had]
             free = room - len({*lately, *kept.values()})
             if lacking > free:
@@ -97,6 +111,7 @@ class Numbers:
             ids.update(kept)
             if lacking:
                 ids.update(self._from_blocks(switch, [n for n in names if n not in kept], mine, lately))
+        self.retire("waypoints", set(self._previous.waypoints.values()).difference(ids.values()))
         return ids, {switch: tuple(found) for switch, found in blocks.items() if found}
 
     def _from_blocks(

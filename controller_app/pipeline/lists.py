@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from controller_app.balancing.slots import fill, function_slot
@@ -115,11 +115,19 @@ class PathNumbers:
         self._held: dict[str, Mapping[str, int]] = {key: dict(kept) for key, kept in previous.paths.items()}
         self._taken = {number for kept in self._held.values() for number in kept.values()}
 
-    def of(self, key: str, sticky: bool, combinations: Iterable[str]) -> Mapping[str, int]:
-        """The numbers of a list's combinations ("fw1,ids1")."""
+    def of(
+        self, key: str, sticky: bool, combinations: Iterable[str], hosts: Sequence[Mapping[str, str]] = ()
+    ) -> Mapping[str, int]:
+        """The numbers of a list's combinations ("fw1,ids1"). hosts: for each function, the hosts of instances that have
+        another name than their host: the same instance at another place is another path, so that packets under way to
+        the old place do not come to the new one half way."""
+        if any(hosts):
+            texts = {text: _placed(text, hosts) for text in dict.fromkeys(combinations)}
+            numbers = self.of(key, sticky, texts.values())
+            return {text: numbers[placed] for text, placed in texts.items()}
         base = labels.REMEMBERED if sticky else 0
         found = self._numbers.assign(
-            f"paths/{'remembered' if sticky else 'free'}",
+            _space(sticky),
             combinations,
             self._held.get(key, {}),
             first=base + 1,
@@ -132,8 +140,27 @@ class PathNumbers:
         return found
 
     def kept(self, keys: Iterable[str]) -> dict[str, Mapping[str, int]]:
-        """All of these lists, also those that no slot takes just now."""
-        return {key: self._held.get(key, {}) for key in keys}
+        """All of these lists, also those that no slot takes just now. The numbers of the others are given up."""
+        kept = {key: self._held.get(key, {}) for key in keys}
+        for key in self._held.keys() - kept.keys():
+            for number in self._held[key].values():
+                self._numbers.retire(_space(number >= labels.REMEMBERED), (number,))
+        return kept
+
+
+def _space(sticky: bool) -> str:
+    return f"paths/{'remembered' if sticky else 'free'}"
+
+
+def _placed(text: str, hosts: Sequence[Mapping[str, str]]) -> str:
+    """"fw1,ids1" as "fw1@box7,ids1" where the host of fw1 is box7."""
+    named = zip(text.split(","), hosts, strict=True)
+    return ",".join(f"{name}@{places[name]}" if name in places else name for name, places in named)
+
+
+def elsewhere(usable: Iterable[Iterable[InstanceView]]) -> list[dict[str, str]]:
+    """For each function, the hosts of instances that have another name than their host."""
+    return [{view.name: view.host for view in views if view.host != view.name} for views in usable]
 
 
 def build_lists(
@@ -172,7 +199,7 @@ def build_lists(
                 ",".join(table[function_slot(slot, n)] for n, table in enumerate(tables))
                 for slot in range(SLOTS)
             ]
-            path_ids = paths_of.of(key, sticky, combinations)
+            path_ids = paths_of.of(key, sticky, combinations, elsewhere(map(dict.values, usable_by)))
             paths = {
                 number: tuple(usable_by[n][name] for n, name in enumerate(text.split(",")))
                 for text, number in path_ids.items()

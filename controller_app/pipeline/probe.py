@@ -34,7 +34,7 @@ def instances_of(path: int, allocation: Allocation) -> tuple[str, tuple[str, ...
     for key, numbers in allocation.paths.items():
         for names, number in numbers.items():
             if number == path:
-                return key, tuple(names.split(","))
+                return key, tuple(name.partition("@")[0] for name in names.split(","))
     return None
 
 

@@ -144,6 +144,7 @@ def build_world(
         served_by=built.served_by,
         providers=built.providers,
         next=numbers.next,
+        retired=numbers.retired,
     )
     return world, allocation
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from controller_app.model.flow import Flow, Group, MeterConfig
+from controller_app.model.flow import Flow, Group, MeterConfig, SwitchState
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,12 @@ Change = PutGroup | PutFlow | DropFlow | DropGroup | PutMeter | DropMeter
 class Stage(IntEnum):
     """How far a change of many switches has come: no switch goes on to the next before all have done this one.
 
-    PATHS: everything packets may be sent along is there. CHOICES: what is decided at the edges is what is wanted now.
-    ALL: what nobody is sent along any more is gone.
+    LOOK: switches say what they hold, and only those that hold nothing are told something. PATHS: everything packets
+    may be sent along is there. CHOICES: what is decided at the edges is what is wanted now. ALL: what nobody is sent
+    along any more is gone, but for what `Former` states keep.
     """
 
+    LOOK = 0
     PATHS = 1
     CHOICES = 2
     ALL = 3
@@ -76,6 +78,11 @@ class Phase:
     name: str
     changes: tuple[Change, ...]
     stage: Stage = Stage.ALL
+
+
+# What was wanted of a switch before, as long as packets may be under way on it: nothing of that is taken away.
+# None: whatever the switch holds, where nobody knows what was wanted of it.
+Former = SwitchState | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +109,35 @@ class ChangeSet:
     def __bool__(self) -> bool:
         return bool(self.phases)
 
-    def until(self, stage: Stage) -> ChangeSet:
-        """What of it may be done at this stage."""
-        return ChangeSet(tuple(phase for phase in self.phases if phase.stage <= stage))
+    def until(self, stage: Stage, formers: tuple[Former, ...] | None = None) -> ChangeSet:
+        """What of it may be done at this stage. formers: if there are any, what is left over may go at any
+        stage after LOOK, unless one of them has it."""
+        found = []
+        for phase in self.phases:
+            if phase.stage < Stage.ALL or formers is None:
+                if phase.stage <= stage:
+                    found.append(phase)
+            elif stage > Stage.LOOK:
+                free = tuple(change for change in phase.changes if not any(_has(each, change) for each in formers))
+                if len(free) == len(phase.changes):
+                    found.append(phase)
+                elif free:
+                    found.append(Phase(phase.name, free, phase.stage))
+        return ChangeSet(tuple(found))
+
+    def without(self, part: ChangeSet) -> ChangeSet:
+        """What is left of it when a part of it, from `until`, is done."""
+        done = {phase.name: phase for phase in part.phases}
+        found = []
+        for phase in self.phases:
+            other = done.get(phase.name)
+            if other is None:
+                found.append(phase)
+            elif other is not phase:
+                gone = set(map(id, other.changes))
+                rest = tuple(change for change in phase.changes if id(change) not in gone)
+                found.append(Phase(phase.name, rest, phase.stage))
+        return ChangeSet(tuple(found))
 
     def __iter__(self) -> Iterator[Change]:
         for phase in self.phases:
@@ -121,3 +154,17 @@ class ChangeSet:
             else:
                 modify += 1
         return Counts(add, modify, delete)
+
+
+def _has(former: Former, change: Change) -> bool:
+    """Does a former state have what is left over now?"""
+    if former is None:
+        return True
+    match change:
+        case DropFlow(flow=flow):
+            return flow.key in former.flows
+        case DropGroup(group=group):
+            return group.id in former.groups
+        case DropMeter(meter=meter):
+            return meter.id in former.meters
+    return False

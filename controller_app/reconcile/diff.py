@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from controller_app.model.flow import Flow, FlowKey, Group, MeterConfig, SwitchState
 from controller_app.model.flow_table import changed, differences
+from controller_app.pipeline.staging import carries, out_of, question, way
 from controller_app.reconcile.changes import (
     Change,
     ChangeSet,
@@ -26,9 +27,11 @@ def diff(desired: SwitchState, installed: SwitchState, edge_tables: frozenset[in
     - `meters`: meters that are new or change, since a switch refuses flows of a meter it does not have;
     - `new-groups`: groups nothing points at yet;
     - `path-groups`: groups that change and choose nothing, each replaced whole;
-    - `paths`: flows outside `edge_tables`, which carry packets once something sends them there;
+    - `paths`: flows that carry packets once something sends them there (`pipeline.staging`): all outside `edge_tables`,
+      and some within; and the ways that they take the place of;
     - `groups`: groups that choose (select) and change, each replaced whole;
-    - `edge`, `old-edge`: flows of `edge_tables`, which decide where packets go, and those of them that are left over;
+    - `edge`, `old-edge`: flows of `edge_tables`, which decide where packets go, and those of them without which others
+      decide otherwise;
     - `old-flows`, `old-groups`, `old-meters`: what else is left over, flows before the groups and meters they use,
       since a switch deletes the flows of a deleted group or meter with it (OpenFlow 1.3.5, 6.4 and 6.5).
 
@@ -52,11 +55,23 @@ def diff(desired: SwitchState, installed: SwitchState, edge_tables: frozenset[in
     edge: list[Change] = []
     old_edge: list[Change] = []
     old_flows: list[Change] = []
+    dropped: list[Flow] = []
     for key, held, flow in differences(installed.flows, desired.flows):
         if flow is not None:
-            (edge if key.table in edge_tables else paths).append(PutFlow(flow, held))
+            (edge if key.table in edge_tables and _decides(flow, installed) else paths).append(PutFlow(flow, held))
         elif held is not None:
-            (old_edge if key.table in edge_tables else old_flows).append(DropFlow(held))
+            dropped.append(held)
+    if dropped:
+        turned = {way(change.flow) for change in paths if isinstance(change, PutFlow)} - {None}
+        questions = _questions(dropped, desired)
+        for flow in dropped:
+            if way(flow) in turned:
+                paths.append(DropFlow(flow))  # the same packets have another rule now: not both at once
+            elif flow.table not in edge_tables or not _decides(flow, desired):
+                old_flows.append(DropFlow(flow))
+            else:
+                asked = question(flow)
+                (old_flows if asked is not None and asked not in questions else old_edge).append(DropFlow(flow))
     old_groups: list[Change] = [
         DropGroup(group) for number, group in installed.groups.items() if number not in desired.groups
     ]
@@ -81,6 +96,22 @@ def diff(desired: SwitchState, installed: SwitchState, edge_tables: frozenset[in
         Phase("old-meters", tuple(old_meters)),
     )
     return ChangeSet(tuple(phase for phase in phases if phase.changes))
+
+
+def _decides(flow: Flow, other: SwitchState) -> bool:
+    """Is a flow of a table that decides there to decide, given the state where it is not? If not it is for packets that
+    are under way, or for arms that the other state knows nothing of, so that nothing comes out of them."""
+    if carries(flow):
+        return False
+    arm = out_of(flow)
+    return arm is None or arm in other.flows
+
+
+def _questions(dropped: list[Flow], desired: SwitchState) -> set[object]:
+    """What is asked of `desired` in the tables of flows that are dropped. What nobody asks any more may still have been
+    asked, so that the answers are the last to go."""
+    tables = {flow.table for flow in dropped if question(flow) is not None}
+    return {question(flow) for key, flow in desired.flows.items() if key.table in tables} if tables else set()
 
 
 def apply(changes: ChangeSet, state: SwitchState) -> SwitchState:

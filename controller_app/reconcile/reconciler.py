@@ -5,7 +5,8 @@
                              └── error, silence, time ─────┘  └─── something else wanted ┘
 
 A change may come in stages: "held-back" takes the place of in-sync where a switch has done what the present stage
-allows, and others have not yet. Where flows of another application stand in the place of wanted ones, "blocked" takes
+allows, and others have not yet, and "draining" where all is done but for taking away what packets may still be under
+way on. Where flows of another application stand in the place of wanted ones, "blocked" takes
 it: nothing is left to be sent, but what is wanted is not what is held.
 
 `step(sync, event, now)` is a pure function; `now` is a monotonic clock in seconds. What it answers is to be
@@ -17,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from controller_app.model.flow import FlowKey, SwitchState
-from controller_app.reconcile.changes import ChangeSet, Counts, Stage
+from controller_app.reconcile.changes import ChangeSet, Counts, Former, Stage
 from controller_app.reconcile.diff import apply, diff
 
 ANSWER_TIME = 15.0  # seconds a switch has to answer an audit or to confirm a change
@@ -38,10 +39,13 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """This is what the switch is to hold from now on; it may do so much of it now."""
+    """This is what the switch is to hold from now on; it may do so much of it now, and take away only what `formers`
+    do not have. passing: something else is to follow when all switches hold this."""
 
     state: SwitchState
     until: Stage = Stage.ALL
+    formers: tuple[Former, ...] = ()
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +114,11 @@ Effect = Audit | Send | InSync | Problem
 class SwitchSync:
     """What is known about one switch. `held` is None while that has not been asked."""
 
-    phase: str = "away"  # away | auditing | sending | waiting | held-back | in-sync | blocked
+    phase: str = "away"  # away | auditing | sending | waiting | held-back | draining | in-sync | blocked
     wanted: SwitchState | None = None
     until: Stage = Stage.ALL
+    formers: tuple[Former, ...] = ()
+    passing: bool = False
     held: SwitchState | None = None
     target: SwitchState | None = None  # what it holds once the change on its way is confirmed
     foreign: frozenset[FlowKey] = frozenset()
@@ -120,6 +126,7 @@ class SwitchSync:
     deadline: float = 0.0  # when the present phase has lasted too long
     failures: int = 0
     problem: str | None = None
+    left: tuple[SwitchState, SwitchState, ChangeSet] | None = None  # what is wanted, what it will hold, the difference
     trusted: SwitchState | None = None  # what it held when a routine look at it began
     edge_tables: frozenset[int] = frozenset()
 
@@ -132,8 +139,8 @@ class SwitchSync:
 
     @property
     def settled(self) -> bool:
-        """In sync, or as near to it as the flows of other applications let it be."""
-        return self.in_sync or self.phase == "blocked"
+        """In sync, or as near to it as the flows of other applications and packets under way let it be."""
+        return self.in_sync or self.phase in ("draining", "blocked")
 
     @property
     def waits(self) -> bool:
@@ -165,16 +172,17 @@ def step(sync: SwitchSync, event: Event, now: float) -> Outcome:
             return _audit(replace(sync, failures=0, problem=None), now)
         case Lost():
             return replace(sync, phase="away", held=None, target=None, foreign=frozenset()), ()
-        case Want(state=state, until=until):
+        case Want(state=state, until=until, formers=formers, passing=passing):
             if state == sync.wanted:
-                if until == sync.until:
+                if (until, passing) == (sync.until, sync.passing) and _same(formers, sync.formers):
                     return sync, ()
                 state = sync.wanted
-            sync = replace(sync, wanted=state, until=until)
+            sync = replace(sync, wanted=state, until=until, formers=formers, passing=passing)
             if sync.phase == "auditing" and sync.trusted is not None and sync.trusted is not sync.wanted:
                 sync = replace(sync, held=sync.trusted, trusted=None)  # the routine look can wait
                 return _advance(sync, now)
-            return _advance(sync, now) if sync.phase in ("in-sync", "blocked", "held-back") else (sync, ())
+            held = sync.phase in ("in-sync", "blocked", "held-back", "draining")
+            return _advance(sync, now) if held else (sync, ())
         case Found(number=number) if sync.phase == "auditing" and number == sync.number:
             return _advance(replace(sync, held=event.held, foreign=event.foreign), now)
         case Confirmed(number=number) if sync.phase == "sending" and number == sync.number:
@@ -214,15 +222,22 @@ def _advance(sync: SwitchSync, now: float) -> Outcome:
     effects: list[Effect] = []
     if sync.wanted is not None:
         wanted = _without(sync.wanted, sync.foreign)
-        changes = diff(wanted, sync.held, sync.edge_tables)
-        part = changes.until(sync.until)
+        if sync.left is not None and sync.left[0] is wanted and sync.left[1] is sync.held:
+            changes = sync.left[2]  # the stage before left this
+        else:
+            changes = diff(wanted, sync.held, sync.edge_tables)
+        # A switch that holds nothing lets no packet through: it need not wait until all were asked.
+        until = Stage.ALL if sync.until is Stage.LOOK and not (sync.held.flows or sync.held.groups) else sync.until
+        part = changes.until(until, sync.formers or None)
         if part:
-            number, target = sync.number + 1, wanted if part == changes else apply(part, sync.held)
-            return replace(sync, phase="sending", target=target, number=number, deadline=now + ANSWER_TIME), (
-                Send(number, part),
-            )
-        if changes:
-            return replace(sync, phase="held-back", failures=0, problem=None, deadline=_next_look(sync, now)), ()
+            number, rest = sync.number + 1, changes.without(part)
+            target = apply(part, sync.held) if rest else wanted
+            left = (wanted, target, rest) if rest else None
+            sync = replace(sync, phase="sending", target=target, left=left, number=number, deadline=now + ANSWER_TIME)
+            return sync, (Send(number, part),)
+        if changes or sync.passing:
+            phase = "draining" if until is Stage.ALL and not sync.passing else "held-back"
+            return replace(sync, phase=phase, failures=0, problem=None, deadline=_next_look(sync, now)), ()
     phase, interval, problem = "in-sync", AUDIT_INTERVAL, None
     if blocked := sync.blocked:
         phase, interval = "blocked", LAST_RETRY  # the other application may take its flows away
@@ -236,6 +251,11 @@ def _advance(sync: SwitchSync, now: float) -> Outcome:
         effects.append(InSync())
     deadline = _next_look(sync, now, interval)
     return replace(sync, phase=phase, problem=problem, failures=0, deadline=deadline), tuple(effects)
+
+
+def _same(one: tuple[Former, ...], other: tuple[Former, ...]) -> bool:
+    """The same states, and not only equal ones: to compare those takes long."""
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
 
 
 def _next_look(sync: SwitchSync, now: float, interval: float = AUDIT_INTERVAL) -> float:

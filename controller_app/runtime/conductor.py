@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Unpack
 
@@ -20,7 +21,6 @@ from controller_app.discovery.merge import LinkState, Merged, merge
 from controller_app.discovery.merge_links import said_of
 from controller_app.discovery.ports import Effect, Port, PortId
 from controller_app.model.allocation import Allocation
-from controller_app.model.flow import SwitchState
 from controller_app.model.policy import Policy
 from controller_app.model.position import Diagnostic, PolicyError
 from controller_app.model.topology import Topology
@@ -29,6 +29,7 @@ from controller_app.pipeline.compile import compile_next
 from controller_app.pipeline.cookies import is_ours
 from controller_app.pipeline.tables import DECIDING, GATEWAY_MAC
 from controller_app.reconcile.plan import Plan, plan
+from controller_app.reconcile.reconciler import SwitchSync
 from controller_app.runtime.answering import Teller, kind_of
 from controller_app.runtime.checking import Checking
 from controller_app.runtime.computed import Computed
@@ -49,7 +50,7 @@ from controller_app.runtime.service_stats import ServiceStats
 from controller_app.runtime.shortfall import Watch, must_suit, room_of
 from controller_app.runtime.unmet import unmet_now
 from controller_app.runtime.watching import Watching
-from controller_app.store.interface import Kept, Store
+from controller_app.store.interface import Kept, Store, StoreError
 
 LOG = logging.getLogger(__name__)
 
@@ -92,7 +93,6 @@ class Conductor:
         self._discovery = Discovery(key, GATEWAY_MAC, observe_links)
         self._liveness = Liveness()
         self._conversations: dict[int, Conversation] = {}
-        self._rollout = Rollout()
         self.hashing = HashChoice(symmetric_hash)
         self.shortfall = Watch()
         self.teller = Teller()
@@ -119,6 +119,7 @@ class Conductor:
         self._computed, self.started_with, self.verified = first(
             lambda: self.compute(intent.policy, store.allocation()), self._forget_hosts
         )
+        self._rollout = Rollout.started(self.computed.state)
 
     # -- what can be asked ---------------------------------------------------------------------------------
 
@@ -175,6 +176,11 @@ class Conductor:
         """Is everything that is known computed, and confirmed by every connected switch?"""
         return self._due is None and self._revision == self._revisions() and not self.unconfirmed()
 
+    def in_force(self) -> bool:
+        """`settled`, but for what switches take away when nothing is under way on it any more."""
+        known = self._due is None and self._revision == self._revisions()
+        return known and all(talk.sync.settled for talk in self._conversations.values() if talk.connected)
+
     def unconfirmed(self) -> list[str]:
         """The connected switches that do not hold yet what they should, with the reason if there is one."""
         found = []
@@ -198,6 +204,8 @@ class Conductor:
     def _compile(self, policy: Policy, topology: Topology, allocation: Allocation | None = None) -> Computed:
         portable = self.hashing.portable
         before = None if self._computed is None else self._computed.compiled
+        if allocation is None and before is not None and before.allocation.retired and self._rollout.over:
+            allocation = replace(before.allocation, retired={})  # no packet is under way any more that carries them
         return Computed(policy, topology, compile_next(before, policy, topology, allocation, portable), portable)
 
     def check(self, intent: Intent, declared: Topology | None = None) -> tuple[Computed, tuple[Diagnostic, ...]]:
@@ -230,6 +238,9 @@ class Conductor:
         """Make an intent, checked before, the one that counts, on another network if that is declared with it; the
         switches are told what changes. StoreError where it cannot be kept; nothing was changed then."""
         self.keep(intent, what, wall, **kept)
+        # Before anything is sent that has new numbers: who starts after a crash must not give them to others.
+        with suppress(StoreError):  # tried again each second
+            self._keeping.save(computed.allocation, self._discovery, self.checking.drains)
         if declared is not None:
             self._declared = declared
             self._merge()
@@ -472,7 +483,7 @@ class Conductor:
         now = self._clock()
         self.notices += unmet_now(self.computed.compiled.unmet, computed.compiled.unmet)
         if computed is not self.computed:
-            self._rollout.begin(now)
+            self._rollout = self._rollout.begin(computed.state, self._syncs(computed), computed.topology, now)
         self._computed = computed
         self._do(self.checking.aim(computed, now, self._wall()))
         self._tell_switches(now)
@@ -480,8 +491,14 @@ class Conductor:
 
     def _go_on(self, now: float) -> None:
         """The next stages of a change, as far as all switches have come."""
-        while self._rollout.advance(self._conversations.values(), now):
+        while (after := self._rollout.on(self._syncs(self.computed), self.computed.topology, now)) is not self._rollout:
+            self._rollout = after
             self._tell_switches(now)
+
+    def _syncs(self, computed: Computed) -> dict[str, SwitchSync]:
+        """How far each switch has come, by its name in what is wanted."""
+        known = computed.topology.by_dpid
+        return {known[dpid].name: talk.sync for dpid, talk in self._conversations.items() if dpid in known}
 
     def _tell_switches(self, now: float) -> None:
         computed = self.computed
@@ -491,7 +508,8 @@ class Conductor:
             if switch is None:
                 continue
             try:
-                conversation.want(computed.state.get(switch.name, SwitchState()), now, self._rollout.stage)
+                want = self._rollout.want(switch.name)
+                conversation.want(want.state, now, want.until, want.formers, want.passing)
             except Exception:
                 # What is wrong with one switch (a connection that ends just now) must not keep the others from
                 # their rules. Its own reconciler finds no answer, and begins again.

@@ -19,6 +19,7 @@ from controller_app.reconcile.changes import (
     DropFlow,
     DropGroup,
     DropMeter,
+    Former,
     PutFlow,
     PutGroup,
     PutMeter,
@@ -104,9 +105,16 @@ class Conversation:
         self.questions.forget()
         self._step(rec.Lost(), now)
 
-    def want(self, state: SwitchState, now: float, until: Stage = Stage.ALL) -> None:
-        """What the switch is to hold, and how much of that it may do now."""
-        self._step(rec.Want(state, until), now)
+    def want(
+        self,
+        state: SwitchState,
+        now: float,
+        until: Stage = Stage.ALL,
+        formers: tuple[Former, ...] = (),
+        passing: bool = False,
+    ) -> None:
+        """What the switch is to hold, how much of that it may do now, and what it may not take away yet: `rec.Want`."""
+        self._step(rec.Want(state, until, formers, passing), now)
 
     def tick(self, now: float) -> None:
         """Time went by."""
@@ -131,8 +139,10 @@ class Conversation:
             elif kind == decode.MULTIPART_REPLY and self._audit is not None:
                 if self._audit.take(raw, xid):
                     self._found(self._audit, now)
-            elif kind == decode.BARRIER_REPLY and self._change is not None and xid == self._change.barrier:
-                self._passed(self._change, now)
+            elif self._change is not None and xid == self._change.answer:
+                closed = kind == decode.EXPERIMENTER and decode.bundle_reply(raw) is not None
+                if kind == decode.BARRIER_REPLY if self._change.committed else closed:
+                    self._passed(self._change, now)
         except decode.WireError as error:
             self.notices.append(f"an unreadable answer: {error}")
 
@@ -182,22 +192,22 @@ class Conversation:
                     self.notices.append(what)
 
     def _send_changes(self, number: int, changes: ChangeSet, now: float) -> None:
-        xid, barrier = self._next_xid(), self._next_xid()
+        xid, answer = self._next_xid(), self._next_xid()
         try:
             # No bundle takes meters: those wanted go before it, those given up after it has taken effect.
             before = [_message(change, xid) for change in changes if isinstance(change, PutMeter)]
             after = [_message(change, xid) for change in changes if isinstance(change, DropMeter)]
             messages = [_message(change, xid) for change in changes if not isinstance(change, PutMeter | DropMeter)]
-            data = b"".join(before) + encode.bundle_open(messages, xid, xid) + encode.barrier_request(barrier)
+            data = b"".join(before) + encode.bundle_open(messages, xid, xid) + encode.bundle_close(xid, answer)
         except ValueError as error:
             self._step(rec.Refused(number, f"cannot be sent: {error}"), now)
             return
-        self._change = _OnItsWay(number, xid, barrier, b"".join(after))
+        self._change = _OnItsWay(number, xid, answer, b"".join(after))
         self.sent_changes += len(before) + len(messages) + len(after)
         self.transmit(data)
 
     def _passed(self, change: _OnItsWay, now: float) -> None:
-        """The switch came to the barrier without an error: the change is complete, or has taken effect."""
+        """The switch answered without an error before: the change is complete, or has taken effect."""
         if change.committed:
             self._change, self._had_rules = None, True
             self._step(rec.Confirmed(change.number), now)
@@ -213,7 +223,7 @@ class Conversation:
             self.transmit(encode.bundle_discard(change.xid, self._next_xid()))
 
     def _error(self, error: decode.SwitchError, now: float) -> None:
-        if self._change is not None and error.xid in (self._change.xid, self._change.barrier):
+        if self._change is not None and error.xid in (self._change.xid, self._change.answer):
             change = self._change
             self._drop(change)
             self._step(rec.Refused(change.number, f"the switch refused a change: {error}{_refused(error)}"), now)
@@ -236,12 +246,13 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class _OnItsWay:
-    """A change the switch has been sent. Its rules are added to a bundle, and only when a barrier shows that none
-    was refused is that committed: Open vSwitch 3.1 commits what is left when it refused one at its addition."""
+    """A change the switch has been sent. Its rules are added to a bundle, and only when the answer to its close shows
+    that none was refused is that committed, with a barrier behind it: Open vSwitch 3.1 commits what is left when it
+    refused one at its addition. So a change has one barrier for each of its stages."""
 
     number: int  # the reconciler's
     xid: int  # of all its messages, and its bundle's id
-    barrier: int
+    answer: int  # the xid of what tells how far it is: the close of the bundle, then the barrier
     after: bytes = b""  # what is sent behind the bundle's commit
     committed: bool = False
 

@@ -17,6 +17,8 @@ LOG = logging.getLogger(__name__)
 INTERVAL = 0.1  # seconds between two looks
 RETRY = 1.0  # seconds until what could not be kept is tried to be kept again
 AWAY, SLOW, LATER = "not connected", "no answer yet", "waits for other switches"
+DRAINS = "keeps what packets may still be on for a moment"
+_UNTOLD = {"held-back": LATER, "draining": DRAINS}  # by phase, what is no fault
 
 
 class Outcomes:
@@ -64,7 +66,7 @@ class Outcomes:
         self._due = now + INTERVAL
         if newest.state != "confirmed":
             missing = [*self._missing(computed, conversations)]
-            failed = any(reason not in (AWAY, SLOW, LATER) for _, reason in missing)
+            failed = any(reason not in (AWAY, SLOW, LATER, DRAINS) for _, reason in missing)
             state: Outcome = "failed" if failed else "waiting" if missing else "confirmed"
             became = replace(newest, state=state, waiting=tuple(f"{name} ({reason})" for name, reason in missing))
             if became != newest:
@@ -84,7 +86,7 @@ class Outcomes:
                 if not self._as_it_went(name, wanted, computed):
                     yield name, AWAY
             elif conversation.sync.wanted != wanted or not conversation.sync.in_sync:
-                yield name, conversation.sync.problem or (LATER if conversation.sync.phase == "held-back" else SLOW)
+                yield name, conversation.sync.problem or _UNTOLD.get(conversation.sync.phase, SLOW)
 
     def _as_it_went(self, name: str, wanted: SwitchState, computed: Computed) -> bool:
         """Whether a switch that is away holds what it is to hold. States are long: compared once."""

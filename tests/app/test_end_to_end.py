@@ -112,6 +112,7 @@ def lab(dummy_ovs: dummy.DummyOvs, tmp_path: Path) -> Iterator[tuple[bed.Bed, Co
             for bridge in network.bridges.values():
                 dummy_ovs.set_controller(bridge, "127.0.0.1", controller.port)
         controller.wait_in_sync()
+        dummy_ovs.follow_flows()
         yield network, controller
     finally:
         controller.process.terminate()
@@ -241,6 +242,7 @@ def test_an_unmodified_learning_switch_gets_the_rest(dummy_ovs: dummy.DummyOvs, 
     try:
         dummy_ovs.set_controller("b0", "127.0.0.1", controller.port)
         controller.wait_in_sync()
+        dummy_ovs.follow_flows()
 
         def other(source: int, target: int) -> bytes:
             return bytes([2, 0, 0, 0, 0, target, 2, 0, 0, 0, 0, source, 0x88, 0xB5]) + bytes(50)

@@ -21,7 +21,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import mutants, paths, repair, report, rules, service_speed, services, slots, speed
+from bench import (
+    fuzzed,
+    live_changes,
+    mutants,
+    paths,
+    repair,
+    report,
+    rules,
+    service_speed,
+    services,
+    slots,
+    speed,
+    verification,
+)
 from bench.report import Line
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +86,9 @@ def _measures(out: Path) -> dict[str, Callable[[], Iterator[Line]]]:
         "services": _services,
         "paths": paths.lines,
         "mutants": mutants.lines,
+        "verification": verification.lines,
+        "live_changes": live_changes.lines,
+        "fuzzed": fuzzed.lines,
     }
 
 
@@ -83,7 +99,7 @@ def _services() -> Iterator[Line]:
 
 ORDER = (  # of the table
     "rules", "megaflows", "throughput", "failover", "repair", "slots", "speed", "paths", "services", "churn", "ovn",
-    "function_health", "mutants",
+    "function_health", "mutants", "verification", "fuzzed", "live_changes",
 )
 
 

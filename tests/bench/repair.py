@@ -180,14 +180,15 @@ def _holds(conductor: Conductor) -> tuple[FlowState, Allocation]:
 
 
 def _repair(controller: PlainController, switches: Switches, link: Link) -> float:
-    """Seconds from the link going down to the controller being done."""
+    """Seconds from the link going down to the controller being done, but for what it takes away a second later
+    (`runtime.rollout.DRAIN`)."""
 
     def there(conductor: Conductor) -> bool:
         return any((known.a, known.b) == (link.a, link.b) for known in conductor.topology.links)
 
     start = clock()
     switches.set_link(link, "down")
-    controller.wait(lambda c: not there(c) and c.settled(), 30)
+    controller.wait(lambda c: not there(c) and c.in_force(), 30)
     seconds = time.perf_counter() - start
     switches.set_link(link, "up")
     controller.wait(lambda c: there(c) and c.settled(), 90)

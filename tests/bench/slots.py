@@ -50,7 +50,10 @@ def removals(members: int) -> Iterator[tuple[int, Fraction]]:
 def choices(state: FlowState, allocation: Allocation) -> Choices:
     """What each slot of each group stands for, read back from the groups as switches get them."""
     paths = {
-        number: dict(zip(key.split("/")[1].split("+"), text.split(","), strict=True))
+        number: {
+            function: name.partition("@")[0]
+            for function, name in zip(key.split("/")[1].split("+"), text.split(","), strict=True)
+        }
         for key, held in allocation.paths.items()
         for text, number in held.items()
     }

@@ -11,7 +11,7 @@ from controller_app.reconcile.reconciler import ANSWER_TIME, FIRST_RETRY
 from controller_app.runtime.conversation import Conversation
 
 COOKIE = 0xC5 << 56 | 1
-CONTROLS = {0: "open", 4: "commit", 6: "discard"}
+CONTROLS = {0: "open", 2: "close", 4: "commit", 6: "discard"}
 GOOD = Flow(0, 1, match(in_port=1), (Output(2),), cookie=COOKIE)
 REFUSED = Flow(0, 2, (), (SetField("ct_mark", 1, full_mask("ct_mark")),), cookie=COOKIE)  # only within ct()
 
@@ -59,8 +59,11 @@ class Line:
                 self.barrier = message[4:8]
                 words.append("barrier")
             elif message[1] == decode.EXPERIMENTER and message[12:16] == (2300).to_bytes(4, "big"):
-                self.bundle = message[4:8]
                 words.append(CONTROLS[message[21]])
+                if words[-1] == "close":
+                    self.close = message
+                else:
+                    self.bundle = message[4:8]
             elif message[1] == decode.EXPERIMENTER:
                 words.append("add")
             elif message[1] == decode.METER_MOD:
@@ -68,6 +71,9 @@ class Line:
             else:
                 words.append(str(message[1]))
         return words
+
+    def answer_close(self, now: float = 1) -> None:
+        self.talk.message(self.close[:21] + b"\3" + self.close[22:], now)
 
     def answer_barrier(self, now: float = 1) -> None:
         self.talk.message(b"\4\x15\0\x08" + self.barrier, now)
@@ -78,8 +84,8 @@ class Line:
 
 def test_a_change_is_committed_only_when_none_of_it_was_refused() -> None:
     line = Line()
-    assert line.kinds() == ["open", "add", "barrier"]
-    line.answer_barrier()
+    assert line.kinds() == ["open", "add", "close"]
+    line.answer_close()
     assert not line.talk.sync.in_sync
     assert line.kinds() == ["commit", "barrier"]
     line.answer_barrier()
@@ -92,7 +98,7 @@ def test_a_change_of_which_something_was_refused_is_discarded() -> None:
     line.kinds()
     line.refuse(line.bundle)
     assert line.kinds() == ["discard"]
-    line.answer_barrier()  # which was on its way
+    line.answer_close()  # which was on its way
     assert line.kinds() == []
     assert line.talk.sync.failures == 1
 
@@ -100,7 +106,7 @@ def test_a_change_of_which_something_was_refused_is_discarded() -> None:
 def test_a_refused_commit_is_an_error_too() -> None:
     line = Line()
     line.kinds()
-    line.answer_barrier()
+    line.answer_close()
     line.kinds()
     line.refuse(line.bundle)
     assert line.kinds() == []
@@ -112,24 +118,24 @@ def test_a_change_given_up_never_takes_effect_later() -> None:
     line.kinds()
     line.talk.tick(ANSWER_TIME)
     assert line.kinds() == ["discard"]
-    line.answer_barrier(ANSWER_TIME + 0.1)
+    line.answer_close(ANSWER_TIME + 0.1)
     assert line.kinds() == []
 
 
 def test_meters_go_before_the_bundle_and_are_given_up_after_it() -> None:
     line = Line(wanted(METERED, meters=(MeterConfig(OURS, 1000, 0),)))
-    assert line.kinds() == ["meter", "open", "add", "barrier"]
-    line.answer_barrier()
+    assert line.kinds() == ["meter", "open", "add", "close"]
+    line.answer_close()
     assert line.kinds() == ["commit", "barrier"]
     line.answer_barrier()
     line.talk.want(wanted(METERED, meters=(MeterConfig(OURS, 2000, 0),)), 2)
-    assert line.kinds() == ["change meter", "open", "barrier"]
-    line.answer_barrier()
+    assert line.kinds() == ["change meter", "open", "close"]
+    line.answer_close()
     line.kinds()
     line.answer_barrier()
     line.talk.want(wanted(GOOD), 3)
-    assert line.kinds() == ["open", "add", "barrier"]
-    line.answer_barrier()
+    assert line.kinds() == ["open", "add", "close"]
+    line.answer_close()
     assert line.kinds() == ["commit", "drop meter", "barrier"]
     line.answer_barrier()
     assert line.talk.sync.in_sync
@@ -144,7 +150,7 @@ def test_a_refused_meter_discards_the_change() -> None:
 
 def test_a_switch_without_meters_is_served_what_needs_none() -> None:
     line = Line(has_meters=False)
-    assert line.kinds() == ["open", "add", "barrier"]
+    assert line.kinds() == ["open", "add", "close"]
 
 
 def test_meters_of_a_switch_are_found_and_others_left_alone(dummy_ovs: DummyOvs) -> None:
@@ -178,7 +184,8 @@ def test_of_a_change_that_a_switch_refuses_in_part_it_holds_nothing(dummy_ovs: D
         while not talk.sync.failures:
             assert not talk.sync.in_sync
             talk.message(client.read(), 0)
-        assert client.flows() == []
+        with WireClient.to_bridge(dummy_ovs.management("br")) as other:
+            assert other.flows() == []
         talk.want(wanted(GOOD), 1)
         talk.tick(FIRST_RETRY)
         while not talk.sync.in_sync:
