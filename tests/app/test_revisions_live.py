@@ -128,7 +128,7 @@ def test_a_switch_that_refuses_is_named_with_its_reason(lab: Lab) -> None:
     bridge = lab.network.bridges["s4"]
     limit = ("--id=@ft", "create", "Flow_Table", "flow_limit=1", "overflow_policy=refuse")
     lab.ovs.vsctl("--", *limit, "--", "set", "bridge", bridge, *(f"flow_tables:{n}=@ft" for n in range(100, 200)))
-    said = lab.apply(MORE, "--wait", "2", code=1)
+    said = lab.apply(MORE, "--wait", "5", code=1)
     assert "s4 (the switch refused a change: " in said[-1], said
     state, (waiting,) = lab.state(2)
     assert state == "failed" and waiting.startswith("s4 (the switch refused a change: ")
