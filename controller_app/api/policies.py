@@ -11,7 +11,7 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict
 
 from controller_app.api.bodies import POLICY_BODY, read_text
-from controller_app.api.changes import CONFIRM_TIME, Wait, change
+from controller_app.api.changes import CONFIRM_TIME, Failing, Wait, change
 from controller_app.api.preconditions import IfMatch, IfNoneMatch, Unmet, conditions, etag, explained
 from controller_app.api.refused import Refused
 from controller_app.api.removal import check_policy_unused
@@ -72,6 +72,7 @@ def install(app: FastAPI, runtime: Runtime) -> None:
         match: IfMatch = None,
         none_match: IfNoneMatch = None,
         wait: Wait = CONFIRM_TIME,
+        failures: Failing = False,
     ) -> Answer:
         """Apply a policy (YAML or JSON). Answers when every connected switch confirmed, or says which has
         not."""
@@ -85,7 +86,7 @@ def install(app: FastAPI, runtime: Runtime) -> None:
 
         def made() -> Answer:
             with explained(runtime):
-                return change(runtime, put, f"apply {name}", dry_run, request.state.who, wait, allow_foreign)
+                return change(runtime, put, f"apply {name}", dry_run, request.state.who, wait, allow_foreign, failures)
 
         answer = await run_in_threadpool(made)
         if not dry_run:
@@ -99,13 +100,14 @@ def install(app: FastAPI, runtime: Runtime) -> None:
         dry_run: bool = False,
         allow_foreign: bool = False,
         wait: Wait = CONFIRM_TIME,
+        failures: Failing = False,
     ) -> Answer:
         """Apply several policies as one change."""
         for name in wanted.policies:
             _check_name(name)
         what = "apply " + ", ".join(wanted.policies)
         edit, who = (lambda intent: intent.put(wanted.policies)), request.state.who
-        return change(runtime, edit, what, dry_run, who, wait, allow_foreign)
+        return change(runtime, edit, what, dry_run, who, wait, allow_foreign, failures)
 
     @app.delete("/api/v1/policies/{name}")
     def delete_policy(

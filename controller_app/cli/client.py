@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import httpx
 
 TIMEOUT = 90.0  # seconds; the controller itself waits for its switches
+LONG = 3600.0  # seconds, for what takes as long as a network is large
 SILENCE = 40.0  # seconds without an event, or word that there was none, until a stream of events counts as broken
 
 _POLICY = re.compile(r"(?!.*\.(?:yaml|yml|json)\Z)[A-Za-z0-9][A-Za-z0-9._-]*\Z")  # a policy's name, and no file's
@@ -26,6 +27,7 @@ class Client:
     def __init__(self, controller: str | None, token: str | None) -> None:
         self.url = _checked(controller_url(controller))
         self.files: dict[str, str] = {}  # policy name -> the file it was read from, for positions
+        self.patience = TIMEOUT
         self._token = token_of(token)
 
     def get(self, path: str, **query: Any) -> Any:
@@ -100,7 +102,7 @@ class Client:
         key = {} if method == "GET" else {"Idempotency-Key": f'"{uuid.uuid4()}"'}
         try:
             # Its own address is all that is needed: a proxy of the environment would only be in the way.
-            with httpx.Client(trust_env=False, timeout=httpx.Timeout(TIMEOUT, connect=5)) as client:
+            with httpx.Client(trust_env=False, timeout=httpx.Timeout(self.patience, connect=5)) as client:
                 request = client.build_request(
                     method,
                     where,

@@ -46,6 +46,13 @@ Token = Annotated[str | None, typer.Option("--token", help="Its token, or CHAINC
 Output = Annotated[str | None, typer.Option("-o", "--output", metavar="table|json|yaml", help="The format.")]
 Topologies = Annotated[list[str] | None, typer.Option("-t", "--topology", metavar="FILE", help="Repeatable.")]
 Policies = Annotated[list[str] | None, typer.Option("-p", "--policy", metavar="FILE", help="Repeatable.")]
+Failing = Annotated[
+    bool,
+    typer.Option(
+        "--failures",
+        help="Also under every single failure of a link, an instance and a function. It takes several times as long.",
+    ),
+]
 SymmetricHash = Annotated[
     bool,
     typer.Option(

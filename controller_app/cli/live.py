@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from controller_app.cli.client import Client, place, unseen
+from controller_app.cli.client import LONG, Client, place, unseen
 from controller_app.cli.common import (
     Controller,
+    Failing,
     Failure,
     Output,
     Token,
@@ -21,7 +22,7 @@ from controller_app.cli.common import (
     say,
     stop,
 )
-from controller_app.cli.planned import emit_changes, emit_foreign
+from controller_app.cli.planned import emit_changes, emit_failures, emit_foreign
 from controller_app.cli.progress import WAIT, Wait, begun, followed
 
 IfMatch = Annotated[
@@ -107,6 +108,7 @@ def _change(client: Client, texts: dict[str, str], if_match: str | None = None, 
 def plan(
     files: Files,
     name: Annotated[str | None, typer.Option("--name", help="The policy's name.")] = None,
+    failures: Failing = False,
     output: Output = None,
     controller: Controller = None,
     token: Token = None,
@@ -115,7 +117,8 @@ def plan(
     there are changes."""
     chosen = output_format(output)
     client = Client(controller, token)
-    answer = _change(client, _read(client, files, name), dry_run="true")
+    client.patience = LONG if failures else client.patience
+    answer = _change(client, _read(client, files, name), dry_run="true", failures="true" if failures else None)
     emit_plan(client, answer, chosen)
     stop(2 if answer["changes"] else 0)
 
@@ -130,9 +133,11 @@ def emit_plan(client: Client, answer: dict[str, Any], chosen: str) -> None:
         emit(f"verification: {'ok' if verification['ok'] else 'FAILED'} ({verification['classes']} classes)")
         if not verification["ok"]:
             emit(f"  {verification['counterexample']['what']}: {verification['counterexample']['packet']}")
+        if "failures" in answer:
+            emit_failures(answer["failures"])
     else:
         emit_document(answer, chosen)
-    if not answer["verification"]["ok"]:
+    if not answer["verification"]["ok"] or not answer.get("failures", {"ok": True})["ok"]:
         stop(1)
 
 

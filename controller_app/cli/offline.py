@@ -10,6 +10,7 @@ import typer
 
 from controller_app.cli.common import (
     Controller,
+    Failing,
     Failure,
     Output,
     Policies,
@@ -22,7 +23,7 @@ from controller_app.cli.common import (
     say,
     stop,
 )
-from controller_app.cli.planned import emit_foreign
+from controller_app.cli.planned import emit_failures, emit_foreign
 
 if TYPE_CHECKING:
     from controller_app.model.allocation import Allocation
@@ -216,41 +217,54 @@ def verify(
             "dump-meters print them.",
         ),
     ] = None,
+    failures: Failing = False,
     symmetric_hash: SymmetricHash = True,
     output: Output = None,
     controller: Controller = None,
     token: Token = None,
 ) -> None:
     """Walk every class of packets and compare with the policy. Exit 1 with a counterexample where it fails."""
-    from controller_app.pipeline.compile import compile as compile_policy
-    from controller_app.verification.verify import verify as check
+    from controller_app.pipeline.compile import compile_next
+    from controller_app.verification.failing import Answer, verify_failures
+    from controller_app.verification.verify import verify_change
 
     chosen = output_format(output)
     loaded, network = load(topology, policy)
+    answer: Answer | None = None
     if dump is None:
-        report = check(loaded, network, *compile_policy(loaded, network, portable=not symmetric_hash))
+        compiled = compile_next(None, loaded, network, portable=not symmetric_hash)
+        report, verified = verify_change(loaded, network, compiled.state, compiled.allocation, losses=True)
         document = report.to_json()
-    else:
+
+        def answer(without: Topology) -> tuple[FlowState, Allocation]:
+            made = compile_next(compiled, loaded, without, portable=not symmetric_hash)
+            return made.state, made.allocation
+
+    else:  # what a controller would answer with is not in a dump
         held = read_dump(dump, network)
-        report = check(loaded, network, held)
+        report, verified = verify_change(loaded, network, held, None, losses=True)
         document = {**report.to_json(), "foreign": _foreign(loaded, network, held)}
         if report.ok and any(not each["lost"] for each in document["foreign"]):
             document |= {"ok": False, "counterexample": document["foreign"][0]}
+    if failures and report.ok:
+        survived = verify_failures(verified, answer)
+        document |= {"ok": document["ok"] and survived.ok, "failures": survived.to_json()}
     if chosen != "table":
         emit_document(document, chosen)
     elif document["ok"] and not report.classes:
         emit("nothing to try: no host of the topology that a tenant of the policy has sends anything it names")
     elif document["ok"]:
         emit(f"ok: {report.classes} classes of packets are treated as the policy says")
-    else:
-        example = document["counterexample"]
-        emit(f"failed: {example['what']}")
+    elif (example := document["counterexample"] or document["failures"]["counterexample"]) is not None:
+        emit(f"failed: {example['what']}" + (f", when {example['failure']}" if "failure" in example else ""))
         emit(f"  packet: {example['packet']} (from {example['from']}, {example['way']})")
         if example["classifier"]:
             emit(f"  classifier: {example['classifier']} ({example['position']})")
         _emit_hops(example["walk"])
     if chosen == "table":
         emit_foreign(document.get("foreign", ()))
+        if document.get("failures", {"ok": False})["ok"]:
+            emit_failures(document["failures"], "" if dump is None else ", until a controller does something")
     stop(0 if document["ok"] else 1)
 
 

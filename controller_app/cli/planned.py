@@ -41,6 +41,16 @@ def emit_foreign(found: Sequence[Mapping[str, Any]]) -> None:
         emit(f"  {each['packet']} (from {each['from']}, {each['way']}): {each['what']}")
 
 
+def emit_failures(found: Mapping[str, Any], until: str = "") -> None:
+    """What verification under every single failure says. until: up to which moment of it."""
+    if found["ok"]:
+        emit(f"under every single failure{until}: ok ({found['failures']} failures, {found['classes']} classes tried)")
+        return
+    example = found["counterexample"]
+    emit(f"FAILED when {example['failure']}: {example['what']}")
+    emit(f"  packet: {example['packet']} (from {example['from']}, {example['way']})")
+
+
 def _signed(counts: Mapping[str, int]) -> str:
     return " ".join(f"{sign}{counts[word]}" for word, sign in _SIGNS if counts.get(word)) or "-"
 

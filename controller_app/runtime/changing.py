@@ -23,6 +23,7 @@ from controller_app.runtime.events import Events
 from controller_app.runtime.foreign import examine, foreign_of, judged
 from controller_app.runtime.intent import Intent
 from controller_app.store.interface import Revision, StoreError
+from controller_app.verification.failing import Failures
 from controller_app.verification.foreign import document
 from controller_app.verification.verified import Verified
 from controller_app.verification.verify import Report
@@ -90,20 +91,24 @@ class Change:
 
 @dataclass(frozen=True)
 class Made:
-    """What came of a wish. `revision`: the newest afterwards; None for a dry run, and before there is any."""
+    """What came of a wish. `revision`: the newest afterwards; None for a dry run, and before there is any. `failures`:
+    what verification under single failures says, where that was asked for and nothing is wrong without any."""
 
     change: Change
     report: Report
     revision: Revision | None = None
+    failures: Failures | None = None
 
 
-def try_out(room: Room, wish: Wish) -> Made:
+def try_out(room: Room, wish: Wish, failures: bool = False) -> Made:
     """Check and verify a change without making it. PolicyError where it does not fit; what verification finds is in the
-    report."""
+    report. failures: try it under every single failure as well."""
     found = None
     while found is None:
         found = _prepared(room, wish)
-    return Made(found.examined(found.verified, True), found.computed.try_out(found.verified))
+    report, verified = found.computed.try_out(found.verified)
+    survived = found.computed.try_failures(verified) if failures and report.ok else None
+    return Made(found.examined(found.verified, True), report, failures=survived)
 
 
 def make(room: Room, wish: Wish) -> Made:

@@ -9,7 +9,8 @@ from controller_app.model.allocation import Allocation
 from controller_app.model.flow import FlowState
 from controller_app.model.policy import Policy
 from controller_app.model.topology import Topology
-from controller_app.pipeline.compile import Compiled
+from controller_app.pipeline.compile import Compiled, compile_next
+from controller_app.verification.failing import Failures, verify_failures
 from controller_app.verification.verified import Verified
 from controller_app.verification.verify import Report, must_hold, verify_change
 
@@ -43,6 +44,15 @@ class Computed:
         since `before` is not walked again; the next one is answered with the report."""
         return must_hold(self.policy, self.topology, self.state, self.allocation, before)
 
-    def try_out(self, before: Verified | None = None) -> Report:
+    def try_out(self, before: Verified | None = None) -> tuple[Report, Verified]:
         """`verify`, without the error."""
-        return verify_change(self.policy, self.topology, self.state, self.allocation, before)[0]
+        return verify_change(self.policy, self.topology, self.state, self.allocation, before)
+
+    def try_failures(self, verified: Verified) -> Failures:
+        """Whether it holds under every single failure of a link or a function. verified: itself."""
+
+        def answer(topology: Topology) -> tuple[FlowState, Allocation]:
+            made = compile_next(self.compiled, self.policy, topology, portable=self.portable)
+            return made.state, made.allocation
+
+        return verify_failures(verified, answer)

@@ -131,7 +131,7 @@ class Evaluator:
         tenant = self._tenancy.tenant(self.members[source][0])
         ends = addresses(packet)
         if self.witness is not None:
-            self.witness.asked(tenant.name, ends, is_fragment(packet))
+            self.witness.asked(tenant.name, packet)
         targets, service = self._targets(tenant, packet, source)
         own = ends is not None and self.owner(tenant.name, ends[0]) == source
         # what it sends on has its own address; only answers get the sender's back
@@ -148,7 +148,7 @@ class Evaluator:
         """
         found = self.branches(tenant).get(function, ())
         if self.witness is not None:
-            self.witness.asked(tenant, addresses(packet), True)
+            self.witness.asked(tenant, packet)
         ruling = rule(found, packet) if found else Ruling()
         decided = [self._decided(self._tenancy.tenant(tenant), winner) for winner in ruling.winners]
         if any(veiling(extent, packet) and from_source(extent, packet) for extent in found):

@@ -12,7 +12,7 @@ A packet that brings or gets labels or an NSH is not kept: its fields move.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from controller_app.model.flow import FIELD_BITS, Flow, Group, Nat
@@ -125,6 +125,17 @@ class Gate:
                 return found.setdefault(values, stretch)
         self.shapes.append((bits, {values: stretch}))
         return stretch
+
+
+def copy_of(gate: Gate, changed: Collection[_Used] = frozenset()) -> Gate:
+    """The same, to be added to on its own, even while others add to this. changed: groups of which nothing is known."""
+    return Gate([(bits, {values: _copied(stretch, changed) for values, stretch in list(found.items())
+                         if not any(group in changed for group in stretch.groups)})
+                 for bits, found in list(gate.shapes)])
+
+
+def _copied(stretch: Stretch, changed: Collection[_Used]) -> Stretch:
+    return replace(stretch, answers={answer: copy_of(gate, changed) for answer, gate in list(stretch.answers.items())})
 
 
 def is_plain(packet: Packet) -> bool:

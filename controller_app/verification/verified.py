@@ -11,16 +11,18 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from controller_app.balancing.selectors import matches
+from controller_app.balancing.selectors import matches as selects
 from controller_app.model.flow import Flow, FlowState, SwitchState
 from controller_app.model.flow_table import differences
-from controller_app.model.policy import Policy, Tenant
+from controller_app.model.policy import Chain, Policy, Tenant
 from controller_app.model.topology import IPAddress, Topology
 from controller_app.verification.classes import PacketClass
 from controller_app.verification.coverage import Coverage
 from controller_app.verification.evaluate import Evaluator
 from controller_app.verification.extents import Extent, covers
 from controller_app.verification.journey import members_of
+from controller_app.verification.packet import Packet
+from controller_app.verification.rulings import is_fragment, is_icmp_error, matches
 from controller_app.verification.walk import Network
 from controller_app.verification.witness import Evidence, Place, Question, Witness
 
@@ -55,10 +57,17 @@ class Verified:
             and before.keys() == tenants.keys()
             and all(_working(before[name]) == _working(tenants[name]) for name in tenants)
             and all(_weighed(before[name]) == _weighed(tenants[name]) for name in tenants)
-            and self.evaluator.working == evaluator.working
+            and all(self._only_in_chains(tenant, _turned(tenant, self.evaluator, evaluator))
+                    for tenant in tenants.values())
             and self.evaluator.stations == evaluator.stations
             and all(self.evaluator.areas(name) == evaluator.areas(name) for name in tenants)
         )
+
+    def _only_in_chains(self, tenant: Tenant, functions: frozenset[str]) -> bool:
+        """Whether functions are met on chains alone, so that it is known which packets they are about."""
+        return not functions or (
+            all(functions.isdisjoint(area.functions) for area in self.evaluator.areas(tenant.name))
+            and not any(chain.by_edges for chain in tenant.chains.values()))
 
 
 def _ground(topology: Topology) -> tuple[object, ...]:
@@ -66,10 +75,21 @@ def _ground(topology: Topology) -> tuple[object, ...]:
     return topology.switches, topology.links, topology.hosts, topology.down
 
 
+def _turned(tenant: Tenant, before: Evaluator, now: Evaluator) -> frozenset[str]:
+    """The functions of a tenant that packets could go through and cannot now, or the other way round."""
+    return frozenset(name for name in tenant.functions
+                     if before.working.get((tenant.name, name)) != now.working.get((tenant.name, name)))
+
+
 def _working(tenant: Tenant) -> tuple[object, ...]:
     """How a tenant's functions work, whoever their instances are, and what becomes of what no classifier names."""
     functions = {name: replace(function, instances={}, selector=None) for name, function in tenant.functions.items()}
     return tenant.default_allow, functions
+
+
+def _through(chain: Chain) -> tuple[str, ...]:
+    """The functions of a chain, there or back."""
+    return (*chain.through, *(chain.returns if isinstance(chain.returns, tuple) else ()))
 
 
 def _weighed(tenant: Tenant) -> tuple[object, ...]:
@@ -99,6 +119,8 @@ class _Touched:
         for name in policy.tenants:
             had, have = before.policy.tenants[name].chains, policy.tenants[name].chains
             chains = {chain for chain in had.keys() | have.keys() if had.get(chain) != have.get(chain)}
+            turned = _turned(policy.tenants[name], before.evaluator, evaluator)
+            chains |= {chain.name for chain in have.values() if not turned.isdisjoint(_through(chain))}
             self._extents[name] = list(_changed(chains, _by_classifier(before.evaluator, name),
                                                 _by_classifier(evaluator, name)))
             self._of_services(name, before.evaluator, evaluator)
@@ -152,19 +174,27 @@ class _Touched:
         pairs = [(before.endpoints.get(name), now.endpoints.get(name)) for name in names]
         changed = [each for pair in pairs if pair[0] != pair[1] for each in pair if each is not None]
         for service in now.services.values() if changed else ():
-            if any(matches(service.selector, endpoint.labels) for endpoint in changed):
+            if any(selects(service.selector, endpoint.labels) for endpoint in changed):
                 self._providers.add((now.name, service.name))
 
     def _answers(self, question: Question) -> bool:
         """Whether the policy may say something else of packets between two addresses."""
         found = self._asked.get(question)
         if found is None:
-            tenant, source, destination, fragment = question
+            tenant, source, destination, told = question
+            packet = dict(told)
             found = self._asked[question] = (
                 (tenant, source) in self._services or (tenant, destination) in self._services
-                or any(covers(extent.source, source) and (fragment or covers(extent.destination, destination))
-                       for extent in self._extents.get(tenant, ())))
+                or any(_may_cover(extent, source, packet) for extent in self._extents.get(tenant, ())))
         return found
+
+
+def _may_cover(extent: Extent, source: IPAddress, packet: Packet) -> bool:
+    """Whether a classifier has a say in a packet: in a fragment and in an error also where it is for other packets of
+    the same sender."""
+    if is_fragment(packet) or is_icmp_error(packet):
+        return covers(extent.source, source)
+    return matches(extent, packet)
 
 
 def _does(flow: Flow) -> tuple[object, ...]:

@@ -116,12 +116,14 @@ def verify(policy: Policy, topology: Topology, state: FlowState | None = None,
     return _verify(Checker(policy, topology, state, allocation, witness), witness, losses, None)[0]
 
 
-def verify_change(policy: Policy, topology: Topology, state: FlowState, allocation: Allocation,
-                  before: Verified | None = None) -> tuple[Report, Verified]:
+def verify_change(policy: Policy, topology: Topology, state: FlowState, allocation: Allocation | None,
+                  before: Verified | None = None, losses: bool | None = None) -> tuple[Report, Verified]:
     """`verify`, for what is about to be sent: while ports are down, or the network is in several parts, lost
     packets are no reason to refuse a policy. before: what was verified last; what a change since then does not touch
-    is not tried again. Answers what is verified now as well."""
-    whole = nx.number_connected_components(topology.graph) == 1 and not topology.down
+    is not tried again. losses: whether they count all the same, or not. Answers what is verified now as well."""
+    whole = losses
+    if whole is None:
+        whole = nx.number_connected_components(topology.graph) == 1 and not topology.down
     before = None if before is None or before.witness.is_full else before
     witness = Witness(None if before is None else before.witness)
     checker = Checker(policy, topology, state, allocation, witness)

@@ -64,8 +64,11 @@ class Network:
 
     def without(self, ends: Iterable[End]) -> Network:
         """The same with ports that do not work, such as the ends of links that failed: what switches do by themselves
-        when nobody tells them anything."""
-        return replace(self, down=self.down.union(ends), gates={})
+        when nobody tells them anything. What is known of switches that have none of these ports still holds."""
+        ends = frozenset(ends)
+        touched = {end.switch for each in ends for end in (each, self.peers.get(each, each))}
+        gates = {place: gate for place, gate in self.gates.items() if place[0] not in touched}
+        return replace(self, down=self.down | ends, gates=gates)
 
     def is_up(self, place: End) -> bool:
         """Whether a port works: a cable does with both of its ends."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from controller_app.model.flow import Flow
 from controller_app.model.topology import IPAddress
 from controller_app.verification.lookup import PACKET_NAMES, Bits
-from controller_app.verification.packet import Packet
+from controller_app.verification.packet import Packet, addresses
 
 Place = tuple[str, int]  # a switch and a table of it
 
@@ -42,13 +42,17 @@ class LookUp:
 MOST_KNOWN = 1_000_000  # look-ups
 
 
+_TOLD = frozenset({"eth_type", "ipv4_src", "ipv4_dst", "ipv6_src", "ipv6_dst", "ip_proto", "ip_dscp", "ip_frag",
+                   "tcp_src", "tcp_dst", "udp_src", "udp_dst", "icmp_type", "icmpv6_type"})
+
+
 class Question(NamedTuple):
     """The policy was asked about a packet between two addresses."""
 
     tenant: str
     source: IPAddress
     destination: IPAddress
-    fragment: bool  # then classifiers of other destinations count as well
+    told: tuple[tuple[str, int], ...]  # what classifiers can tell packets apart by
 
 
 class Evidence(NamedTuple):
@@ -72,6 +76,11 @@ class Witness:
         self._questions: set[Question] = set()
         self._providers: set[tuple[str, str]] = set()
         self._visited: set[str] = set()
+
+    def copy(self) -> Witness:
+        """One that goes on from here on its own. What look-ups there were, all of one descent know together: what was
+        found once is shared by them (see FlowIndex and Gate), and has to be known to each."""
+        return Witness(self)
 
     def look_up(self, switch: str, table: int, bits: Bits, fields: Packet, least: int, several: str = "") -> LookUp:
         """The look-up of a packet in a table of a switch. several: the field of which every value is meant."""
@@ -99,7 +108,7 @@ class Witness:
 
     def known(self, place: Place) -> Iterable[LookUp]:
         """Every look-up in a table that any check did."""
-        return self._known.get(place, {}).values()
+        return tuple(self._known.get(place, {}).values())  # others may be adding to it
 
     def used_group(self, switch: str, group: int) -> None:
         """A switch let a group decide, or missed it."""
@@ -109,10 +118,12 @@ class Witness:
         """A frame came to a host."""
         self._visited.add(host)
 
-    def asked(self, tenant: str, ends: tuple[IPAddress, IPAddress] | None, fragment: bool) -> None:
+    def asked(self, tenant: str, packet: Packet) -> None:
         """The policy was asked what becomes of a packet."""
+        ends = addresses(packet)
         if ends is not None:
-            self._questions.add(Question(tenant, *ends, fragment))
+            told = tuple([(name, value) for name, value in packet.items() if name in _TOLD])
+            self._questions.add(Question(tenant, *ends, told))
 
     def asked_providers(self, tenant: str, service: str) -> None:
         """The policy was asked who serves."""

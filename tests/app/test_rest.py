@@ -94,6 +94,7 @@ def test_every_kind_is_listed(api: Api) -> None:
 def test_a_policy_is_planned_applied_read_and_deleted(api: Api) -> None:
     smaller = POLICY.replace("to: {endpoint: web1}, traffic: [tcp/22]", "to: {endpoint: web1}, traffic: [tcp/24]")
     dry = api.client.put("/api/v1/policies/campus?dry_run=true", content=smaller).json()
+    assert "failures" not in dry
     assert set(dry["changes"]) <= {"s1", "s2", "s3", "s4"}
     assert dry["changes"]
     assert dry["verification"] == {"ok": True, "classes": dry["verification"]["classes"], "counterexample": None}
@@ -285,3 +286,13 @@ def test_the_app_needs_a_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime_module, "_ACTIVE", [])
     with pytest.raises(RuntimeError, match="chain-manager"):
         runtime_module.active()
+
+
+def test_a_dry_run_may_be_verified_under_every_single_failure(api: Api) -> None:
+    dry = api.client.put("/api/v1/policies/campus?dry_run=true&failures=true", content=POLICY).json()
+    assert dry["failures"]["ok"] and dry["failures"]["counterexample"] is None
+    assert dry["failures"]["failures"] == 9  # five links, three instances, and both firewalls together
+    assert dry["failures"]["classes"] > 100
+    assert "failures" not in api.client.put("/api/v1/policies/campus?dry_run=true", content=POLICY).json()
+    refused = api.client.put("/api/v1/policies/campus?failures=true", content=POLICY)
+    assert "dry_run=true" in problem(refused, 422)["detail"]

@@ -135,6 +135,10 @@ def test_verify_passes_and_finds_what_is_wrong_in_a_dump(files: Files, capsys: C
     Result(capsys, "compile", *arguments, "--out", str(dump))
     assert Result(capsys, "verify", *arguments, "--dump", str(dump)).code == 0
     flows = dump / "s4.flows"
+    under = Result(capsys, "verify", *arguments, "--failures", "-o", "json").json["failures"]
+    assert (under["ok"], under["failures"]) == (True, 9) and under["classes"] > 10
+    said = Result(capsys, "verify", *arguments, "--dump", str(dump), "--failures")
+    assert said.code == 0 and "under every single failure, until a controller does something: ok" in said.out
     flows.write_text("".join(line + "\n" for line in flows.read_text().splitlines() if "table=185" not in line))
     done = Result(capsys, "verify", *arguments, "--dump", str(dump))
     assert done.code == 1
