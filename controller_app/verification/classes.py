@@ -2,11 +2,12 @@
 
 Two packets are of one class when the same classifiers cover them (those for what comes out of functions too), the
 same is inserted on their way, they go between hosts in the same relation, and their ports and DSCP lie between the
-same boundaries. Of each class a representative is tried for every pair of edge switches, up to a limit. Where
-classifiers look at ports, a fragment, which shows none, and an ICMP error are tried as well; where a host's
-addresses were declared, a packet from an address of another. Besides, every host is reached from every edge switch
-and sends something, up to a limit too: rules for single hosts are tried as well. So are rules for single members of
-what a classifier is from and to, and those for parts of a range of ports (`boundaries`).
+same boundaries. Of each class representatives are tried from every edge switch and to every one, within it and
+between two; where chains choose for each pair of edges, for each pair, up to a limit. Where classifiers look at ports,
+a fragment, which shows none, and an ICMP error are tried as well; where a host's addresses were declared, a packet from
+an address of another. Besides, every host is reached from every edge switch and sends something, up to a limit: rules
+for single hosts are tried as well. So are rules for single members of what a classifier is from and to, and those for
+parts of a range of ports (`boundaries`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from controller_app.verification.packet import ICMP, ICMPV6, IPV6, PROTOCOLS, TC
 from controller_app.verification.rulings import ICMP_ERRORS, IPV6_FRAGMENT
 from controller_app.verification.stations import Station
 
-EDGE_PAIRS = 24  # tried for each treatment
+FEWEST = 9  # pairs of edge switches tried for each treatment, if there are so many
+EDGE_PAIRS = 24  # the same where chains choose for each pair of edges
 COMBINED = 1000  # pairs of members of a classifier's two sides, in each tenant and IP version
 REACHED = 2000  # hosts reached from edge switches, in each tenant and IP version
 PORT_PAIRS = 36  # tried as a full grid; more boundaries than that are tried along the axes only
@@ -158,6 +160,9 @@ def _between(evaluator: Evaluator, tenant: str, extents: tuple[Extent, ...], hos
     senders = _alike(evaluator, tenant, hosts, extents)
     receivers = {**senders, **_alike(evaluator, tenant, services, extents)}
     treatments: dict[tuple[object, ...], tuple[frozenset[int], frozenset[int], _Pairs]] = {}
+    chains = evaluator.policy.tenants[tenant].chains
+    by_edges = frozenset(index for index, extent in enumerate(extents)
+                         if extent.classifier.then.chain is not None and chains[extent.classifier.then.chain].by_edges)
     for kind, group in senders.items():
         for other, other_group in receivers.items():
             covering, answering = kind.sends & other.receives, other.sends & kind.receives
@@ -165,11 +170,7 @@ def _between(evaluator: Evaluator, tenant: str, extents: tuple[Extent, ...], hos
             key = (covering, answering, kind.network == other.network, around, kind.uplink, other.uplink, kind.mode,
                    other.mode, other.service)
             _, _, pairs = treatments.setdefault(key, (covering, answering, {}))
-            for source, destination in _in_turns(group, other_group):
-                if len(pairs) >= EDGE_PAIRS:
-                    break
-                if source.host != destination.host:
-                    pairs.setdefault((source.edge, destination.edge), (source, destination))
+            _pair(pairs, group, other_group, EDGE_PAIRS if covering & by_edges or answering & by_edges else FEWEST)
     tried: set[tuple[str, IPAddress]] = set()
     sent: set[IPAddress] = set()
     for covering, _, pairs in treatments.values():
@@ -191,16 +192,35 @@ def _between(evaluator: Evaluator, tenant: str, extents: tuple[Extent, ...], hos
     yield from _everybody(tenant, hosts, tried, sent)
 
 
+def _pair(pairs: _Pairs, senders: list[Place], receivers: list[Place], fewest: int) -> None:
+    """Add pairs until packets enter at each edge switch for another one and for itself, and leave at each for packets
+    from another one; so many at least, if there are."""
+    own = {here for here, there in pairs if here == there}
+    entered, left = ({pair[side] for pair in pairs if pair[0] != pair[1]} for side in (0, 1))
+    rounds = 3 * max(len(senders), len(receivers))
+    for number, (source, destination) in enumerate(_in_turns(senders, receivers)):
+        if number >= rounds and len(pairs) >= fewest:
+            break
+        edges = here, there = source.edge, destination.edge
+        new = here not in own if here == there else here not in entered or there not in left
+        if source.host == destination.host or edges in pairs or not (new or len(pairs) < fewest):
+            continue
+        pairs[edges] = source, destination
+        if here == there:
+            own.add(here)
+        else:
+            entered.add(here)
+            left.add(there)
+
+
 def _in_turns(some: list[Place], others: list[Place]) -> Iterator[tuple[Place, Place]]:
-    """Every pair; each of them soon with one of the others, whichever there are more of."""
-    longer = max(len(some), len(others))
-    for step in range(min(len(some), len(others))):
+    """Every pair; each of them soon with one of the others, whichever there are more of: with the next one (which is
+    elsewhere), with the one in the same position, then with those further on."""
+    longer, shorter = max(len(some), len(others)), min(len(some), len(others))
+    for step in sorted(range(shorter), key=lambda step: (step != 1, step)):
         for position in range(longer):
-            turn = position + step
-            if len(some) >= len(others):
-                yield some[position], others[turn % len(others)]
-            else:
-                yield some[turn % len(some)], others[position]
+            turn = (position + step) % shorter
+            yield (some[position], others[turn]) if len(some) >= len(others) else (some[turn], others[position])
 
 
 def _packets(evaluator: Evaluator, tenant: str, applying: list[Extent], source: Place, destination: Place,

@@ -70,7 +70,7 @@ class Witness:
 
     def __init__(self, before: Witness | None = None) -> None:
         self._known: dict[Place, dict[tuple[object, ...], LookUp]] = {} if before is None else before._known
-        self._count: int = 0 if before is None else before._count
+        self._count = [0] if before is None else before._count  # of them all, for all of one descent
         self._lookups: set[LookUp] = set()
         self._groups: set[tuple[str, int]] = set()
         self._questions: set[Question] = set()
@@ -89,7 +89,7 @@ class Witness:
         found = known.get((bits, values, least))
         if found is None:
             found = known.setdefault((bits, values, least), LookUp(bits, values, least))
-            self._count += 1
+            self._count[0] += 1
         return found
 
     def looked_up(self, found: LookUp) -> None:
@@ -104,7 +104,7 @@ class Witness:
     @property
     def is_full(self) -> bool:
         """Whether so many look-ups are known that it is time to begin anew: most are of states long gone."""
-        return self._count > MOST_KNOWN
+        return self._count[0] > MOST_KNOWN
 
     def known(self, place: Place) -> Iterable[LookUp]:
         """Every look-up in a table that any check did."""
