@@ -70,7 +70,7 @@ class Witness:
 
     def __init__(self, before: Witness | None = None) -> None:
         self._known: dict[Place, dict[tuple[object, ...], LookUp]] = {} if before is None else before._known
-        self._count = [0] if before is None else before._count  # of them all, for all of one descent
+        self._count: list[int] = [0] if before is None else before._count  # of them all, for all of one descent
         self._lookups: set[LookUp] = set()
         self._groups: set[tuple[str, int]] = set()
         self._questions: set[Question] = set()
