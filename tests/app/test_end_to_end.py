@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -100,6 +100,22 @@ class Controller:
         while not all(s["in_sync"] for s in self.ctl("get", "switches")["switches"]):
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.05)
+
+
+@contextmanager
+def running(ovs: dummy.DummyOvs, network: bed.Bed, folder: Path) -> Iterator[Controller]:
+    """A controller in a process of its own, whose rules all switches hold; it has to end well."""
+    controller = Controller(folder)
+    try:
+        with ovs.transaction():
+            for bridge in network.bridges.values():
+                ovs.set_controller(bridge, "127.0.0.1", controller.port)
+        controller.wait_in_sync()
+        yield controller
+    finally:
+        controller.process.terminate()
+        assert controller.process.wait(10) == 0
+        assert "Traceback" not in controller.log.read_text(), controller.log.read_text()
 
 
 @pytest.fixture

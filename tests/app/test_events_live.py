@@ -14,23 +14,14 @@ import bed
 import dummy_ovs as dummy
 import examples
 import pytest
-from test_end_to_end import POLICY, Controller
+from test_end_to_end import POLICY, Controller, running
 
 
 @pytest.fixture
 def lab(dummy_ovs: dummy.DummyOvs, tmp_path: Path) -> Iterator[tuple[bed.Bed, Controller]]:
     network = bed.Bed(dummy_ovs, examples.network(), examples.policy(), cables=True)
-    controller = Controller(tmp_path)
-    try:
-        with dummy_ovs.transaction():
-            for bridge in network.bridges.values():
-                dummy_ovs.set_controller(bridge, "127.0.0.1", controller.port)
-        controller.wait_in_sync()
+    with running(dummy_ovs, network, tmp_path) as controller:
         yield network, controller
-    finally:
-        controller.process.terminate()
-        assert controller.process.wait(10) == 0
-        assert "Traceback" not in controller.log.read_text(), controller.log.read_text()
 
 
 class Follower:

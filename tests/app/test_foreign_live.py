@@ -14,7 +14,7 @@ import examples
 import pytest
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
-from test_end_to_end import POLICY, Controller
+from test_end_to_end import POLICY, Controller, running
 
 from controller_app.pipeline.compile import compile as compile_policy
 
@@ -46,17 +46,8 @@ def lab(dummy_ovs: dummy.DummyOvs, tmp_path: Path) -> Iterator[tuple[bed.Bed, Co
     dummy_ovs.set_controller("b0", "127.0.0.1", NOBODY)  # a bridge's first controller empties its tables
     for flow in (BYPASS, *HARMLESS):
         dummy_ovs.ofctl("add-flow", "b0", flow)
-    controller = Controller(tmp_path)
-    try:
-        with dummy_ovs.transaction():
-            for bridge in network.bridges.values():
-                dummy_ovs.set_controller(bridge, "127.0.0.1", controller.port)
-        controller.wait_in_sync()
+    with running(dummy_ovs, network, tmp_path) as controller:
         yield network, controller
-    finally:
-        controller.process.terminate()
-        assert controller.process.wait(10) == 0
-        assert "Traceback" not in controller.log.read_text(), controller.log.read_text()
 
 
 def test_a_policy_that_a_foreign_flow_gets_past_is_refused_until_it_is_gone_or_allowed(

@@ -18,7 +18,7 @@ import pytest
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 from scapy.utils import wrpcap
-from test_end_to_end import Controller, syn
+from test_end_to_end import Controller, running, syn
 
 from controller_app.cli import chainctl
 
@@ -32,17 +32,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[bed.Bed, Con
         pytest.skip(problem)
     with dummy.DummyOvs() as ovs:
         network = bed.Bed(ovs, examples.network(), examples.policy())
-        controller = Controller(tmp_path_factory.mktemp("looking"))
-        try:
-            with ovs.transaction():
-                for bridge in network.bridges.values():
-                    ovs.set_controller(bridge, "127.0.0.1", controller.port)
-            controller.wait_in_sync()
+        with running(ovs, network, tmp_path_factory.mktemp("looking")) as controller:
             yield network, controller
-        finally:
-            controller.process.terminate()
-            assert controller.process.wait(10) == 0
-            assert "Traceback" not in controller.log.read_text(), controller.log.read_text()
 
 
 def said(controller: Controller, *argv: str, code: int = 0) -> tuple[str, str]:
